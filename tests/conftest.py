@@ -1,0 +1,16 @@
+"""What every test can count on: a state folder of its own and none of the user's settings."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep runs and settings out of the home of whoever runs the tests."""
+    for name in [name for name in os.environ if name.startswith("SDTUI_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SDTUI_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return tmp_path / "home"

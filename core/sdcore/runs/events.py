@@ -1,0 +1,163 @@
+"""The lines of ``events.jsonl`` and ``metrics.jsonl``: a closed union on disk, open to the future.
+
+Writers write plain dicts (the supervisor must stay small, the step must stay quick); these
+models are the contract that tests hold them to, and what ``sdtui schema events`` prints.
+Readers skip a kind they do not know and keys they do not know.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PHASES = ("loading", "caching", "training", "sampling", "saving", "finished")
+Phase = Literal["loading", "caching", "training", "sampling", "saving", "finished"]
+
+
+class _Line(BaseModel):
+    # strings: the default writes NaN as null, and a diverged loss could then not be told.
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
+
+    at: float = Field(description="Seconds since the epoch, UTC.")
+    attempt: int = Field(ge=1, description="1 for the first start, one more for each resume.")
+
+
+class Metrics(_Line):
+    """One optimizer step, in metrics.jsonl. A later attempt's line for a step replaces earlier."""
+
+    step: int = Field(ge=1, description="Optimizer updates completed, this one included.")
+    epoch: float = Field(ge=0, description="Passes over the data completed, with fraction.")
+    loss: float = Field(description="Mean over ranks and accumulation; may be NaN.")
+    lr: float = Field(ge=0, description="Learning rate of this update.")
+    grad_norm: float | None = Field(
+        None, description="Global L2 norm before clipping; null when it was not computed."
+    )
+    images_per_s: float | None = Field(None, description="Over the last few steps, all ranks.")
+    loss_scale: float | None = Field(None, description="fp16 only.")
+    skipped: int | None = Field(None, description="fp16 only: updates skipped so far.")
+    gpu_allocated: int | None = Field(None, description="Bytes torch holds on rank 0.")
+    gpu_peak: int | None = Field(None, description="Peak of the same.")
+
+
+class PhaseEntered(_Line):
+    """What the trainer is doing now; repeated at 1 Hz while a counted phase advances."""
+
+    kind: Literal["phase"] = "phase"
+    phase: Phase
+    done: int | None = Field(None, description="Of ``total``, in ``unit``.")
+    total: int | None = None
+    unit: str | None = Field(None, description="images, captions, steps, ...")
+
+
+class ModelLoaded(_Line):
+    """The model, once it is in memory."""
+
+    kind: Literal["model"] = "model"
+    name: str
+    parameters: int = Field(description="Of the U-Net; all of them are trained.")
+    device: str = Field(description="cpu or the name of the GPU.")
+    precision: str = Field(description="no, fp16 or bf16.")
+    prediction_type: str
+
+
+class DataLoaded(_Line):
+    """The data set, once it is indexed."""
+
+    kind: Literal["data"] = "data"
+    images: int
+    captions: int
+    fingerprint: str = Field(description="Hash of names, sizes and captions, in order.")
+
+
+class PlanMade(_Line):
+    """The arithmetic of the run."""
+
+    kind: Literal["plan"] = "plan"
+    max_train_steps: int
+    effective_batch: int = Field(description="Images per optimizer step, over all ranks.")
+    world_size: int
+    steps_per_epoch: float
+    epochs: float
+    seed: int
+
+
+class Chosen(_Line):
+    """An automatic choice and its reason."""
+
+    kind: Literal["choice"] = "choice"
+    what: str
+    chosen: str
+    because: str
+
+
+class Resumed(_Line):
+    """Training goes on from a checkpoint."""
+
+    kind: Literal["resumed"] = "resumed"
+    step: int
+    path: str
+    exact: bool = Field(description="True: bit for bit; false: same order, other world size.")
+    passed_over: list[str] = Field(
+        default_factory=list, description="Newer checkpoints that do not validate, with why."
+    )
+
+
+class CheckpointSaved(_Line):
+    """A checkpoint is whole on disk."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    step: int
+    path: str = Field(description="Relative to the run directory where it lies inside it.")
+    size: int = Field(ge=0, description="Bytes on disk.")
+    seconds: float = Field(ge=0, description="From the first byte to the rename.")
+
+
+class SampleWritten(_Line):
+    """Pictures of the prompts at a step."""
+
+    kind: Literal["sample"] = "sample"
+    step: int
+    path: str = Field(description="The folder; samples.json in it names prompts and seeds.")
+    count: int
+
+
+class PipelineSaved(_Line):
+    """The final pipeline is whole on disk."""
+
+    kind: Literal["pipeline"] = "pipeline"
+    step: int
+    path: str
+    size: int
+
+
+class Warned(_Line):
+    """Something a person should know; training goes on."""
+
+    kind: Literal["warning"] = "warning"
+    text: str
+
+
+class NonFinite(_Line):
+    """The loss is not finite; training stops."""
+
+    kind: Literal["non_finite"] = "non_finite"
+    step: int
+    loss: float
+    timesteps: list[int]
+    files: list[str] = Field(description="The images of the window, by name.")
+    good_checkpoint: str | None = Field(description="The last one from before, if any.")
+
+
+Event = Annotated[
+    PhaseEntered
+    | ModelLoaded
+    | DataLoaded
+    | PlanMade
+    | Chosen
+    | Resumed
+    | CheckpointSaved
+    | SampleWritten
+    | PipelineSaved
+    | Warned
+    | NonFinite,
+    Field(discriminator="kind"),
+]

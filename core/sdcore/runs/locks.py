@@ -1,0 +1,52 @@
+"""Locks that end with the process that holds them, whatever ends it."""
+
+import errno
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from sdcore.runs.files import PRIVATE
+
+
+def take(path: Path, patience: float = 0.0) -> int | None:
+    """Take the lock on ``path`` and return its descriptor, or None if another holds it.
+
+    Args:
+        path: Created when missing; its content means nothing.
+        patience: Seconds to go on trying: a reader that probes the lock with ``is_held`` has
+            it for microseconds, and a real holder must not be turned away by that.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+                os.close(descriptor)
+                raise
+            if time.monotonic() >= end:
+                os.close(descriptor)
+                return None
+            time.sleep(0.005)
+        else:
+            return descriptor
+
+
+def is_held(path: Path) -> bool:
+    """Say whether a living process holds the lock on ``path``."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared, so that readers do not see one another.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+            return True
+        raise
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,176 @@
+"""Where a run keeps its files, and the only code that knows their names.
+
+A run directory is the whole contract among three processes that share no memory: the console
+reads; the supervisor and the training process write. Every file has one writer. Records are
+replaced whole; streams grow by whole lines. Nothing here decides what a state means: see
+``status``.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sdcore.names import check_name
+
+FORMAT = 1  # of the run directory; a reader of this version reads every earlier one
+_STEP = re.compile(r"step-(\d+)")
+
+
+def home() -> Path:
+    """Return the folder of all state: ``$SDTUI_HOME``, else under the XDG state directory."""
+    chosen = os.environ.get("SDTUI_HOME")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser().absolute() / "sdtui"
+
+
+def runs_root() -> Path:
+    """Return the folder that holds the run directories."""
+    return home() / "runs"
+
+
+def new_run_id(name: str, now: datetime) -> str:
+    """Return ``YYYYMMDD-HHMMSS-<name>`` in local time, so that names sort by age."""
+    return f"{now:%Y%m%d-%H%M%S}-{check_name(name)}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    """The files of one run, by name."""
+
+    root: Path
+
+    @property
+    def id(self) -> str:
+        """``YYYYMMDD-HHMMSS-<name>``."""
+        return self.root.name
+
+    @property
+    def name(self) -> str:
+        """The name a person gave the run."""
+        return self.id[16:].split("~")[0] or self.id
+
+    @property
+    def created(self) -> datetime:
+        """When the run was made, by its id, UTC; the epoch for a foreign folder name."""
+        try:
+            local = datetime.strptime(self.id[:15], "%Y%m%d-%H%M%S").astimezone()
+        except ValueError:
+            return datetime.fromtimestamp(0, UTC)
+        return local.astimezone(UTC)
+
+    # Records: replaced whole.
+    @property
+    def task(self) -> Path:
+        """The frozen, resolved task; loadable as a preset. Writer: launcher."""
+        return self.root / "task.toml"
+
+    @property
+    def launch(self) -> Path:
+        """Argv, masked environment, runtime, versions, data fingerprint. Writer: launcher."""
+        return self.root / "launch.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held with ``flock`` while the run lives. Holder: launcher, then supervisor."""
+        return self.root / "supervisor.lock"
+
+    @property
+    def supervisor(self) -> Path:
+        """Pid, start time, boot id, host. Writer: supervisor."""
+        return self.root / "supervisor.json"
+
+    @property
+    def state(self) -> Path:
+        """Phase, since when, attempt, reason. Writer: supervisor."""
+        return self.root / "state.json"
+
+    @property
+    def exit(self) -> Path:
+        """How the run ended; present = over. Writer: supervisor, last."""
+        return self.root / "exit.json"
+
+    def earlier_exit(self, attempt: int) -> Path:
+        """Where a resume keeps the exit record of ``attempt``."""
+        return self.root / f"exit-{attempt}.json"
+
+    def rank(self, rank: int) -> Path:
+        """What the training process of ``rank`` says of itself. Writer: that rank."""
+        return self.root / "ranks" / f"rank-{rank}.json"
+
+    # Streams: grow by whole lines, except train.log, which holds raw bytes.
+    @property
+    def metrics(self) -> Path:
+        """One flat JSON object per optimizer step. Writer: training, rank 0."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def events(self) -> Path:
+        """Rare things: phases, checkpoints, samples, warnings. Writer: training, rank 0."""
+        return self.root / "events.jsonl"
+
+    @property
+    def gpu(self) -> Path:
+        """NVML samples at 1 Hz. Writer: supervisor."""
+        return self.root / "gpu.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """Raw stdout and stderr of the child, by direct descriptor."""
+        return self.root / "train.log"
+
+    @property
+    def supervisor_log(self) -> Path:
+        """The supervisor's own words: normally empty. Writer: supervisor."""
+        return self.root / "supervisor.log"
+
+    # Folders.
+    @property
+    def requests(self) -> Path:
+        """Wishes of a console: see ``requests``. Writer: any console, ``O_EXCL``."""
+        return self.root / "requests"
+
+    @property
+    def output(self) -> Path:
+        """What the training leaves; mounted at ``/output``."""
+        return self.root / "output"
+
+    @property
+    def pipeline(self) -> Path:
+        """The final pipeline."""
+        return self.output / "checkpoint"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Holds ``step-N/``."""
+        return self.output / "checkpoints"
+
+    @property
+    def samples(self) -> Path:
+        """Holds ``step-N/*.png`` and ``samples.json``."""
+        return self.output / "samples"
+
+
+def step_of(folder: Path) -> int | None:
+    """Return N of a folder named ``step-N``, or None."""
+    match = _STEP.fullmatch(folder.name)
+    return int(match.group(1)) if match else None
+
+
+def step_folders(parent: Path) -> list[Path]:
+    """Return the ``step-N`` folders of ``parent`` by rising N; unfinished ones have other names."""
+    if not parent.is_dir():
+        return []
+    found = [(step, entry) for entry in parent.iterdir() if (step := step_of(entry)) is not None]
+    return [entry for _, entry in sorted(found)]
+
+
+def make_private(folder: Path) -> Path:
+    """Create ``folder`` and its parents, each new one open to its owner alone."""
+    missing = [folder, *folder.parents]
+    for part in reversed([part for part in missing if not part.exists()]):
+        part.mkdir(mode=0o700, exist_ok=True)
+    return folder

@@ -1,0 +1,53 @@
+"""Wishes a console leaves in ``requests/``; whoever fulfils one deletes its file.
+
+``stop``, ``term`` and ``kill`` are the rungs of the stop ladder and are read by the supervisor;
+the trainer reads ``stop`` (finish the step, save, leave), ``checkpoint`` and ``sample``.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from sdcore.runs.files import PRIVATE, read_json
+from sdcore.runs.paths import RunDir
+
+Kind = Literal["stop", "term", "kill", "checkpoint", "sample"]
+
+
+def path_of(run: RunDir, kind: Kind) -> Path:
+    """Return the file that stands for a wish."""
+    return run.requests / f"{kind}.json"
+
+
+def ask(run: RunDir, kind: Kind, by: str, **details: Any) -> bool:
+    """Leave a wish; return False when the same one is already waiting.
+
+    Args:
+        run: The run to ask.
+        kind: What is wished.
+        by: What made it, for the record: ``sdtui stop``, ``SIGINT``, ``SIGTERM``.
+        details: Further fields, for example ``grace_s``.
+    """
+    run.requests.mkdir(mode=0o700, exist_ok=True)
+    try:
+        descriptor = os.open(
+            path_of(run, kind), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE
+        )
+    except FileExistsError:
+        return False
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump({"at": time.time(), "by": by, **details}, file)
+    return True
+
+
+def pending(run: RunDir, kind: Kind) -> dict[str, Any] | None:
+    """Return the wish that waits, or None; one still being written counts with no fields."""
+    path = path_of(run, kind)
+    return (read_json(path) or {}) if path.exists() else None
+
+
+def done(run: RunDir, kind: Kind) -> None:
+    """Take a fulfilled wish away."""
+    path_of(run, kind).unlink(missing_ok=True)

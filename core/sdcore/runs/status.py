@@ -1,0 +1,326 @@
+"""What state a run is in: the only place that decides what the files of a run mean.
+
+The rules, in order. ``exit.json`` is there: the run is over, and it says how. Else somebody holds
+the lock: the run lives, and ``state.json`` says in which phase. Else the run is interrupted: the
+machine was restarted, or the supervisor was killed. Nothing is ``running`` without a held lock,
+whatever ``state.json`` says. Standard library only: ``sdtui ls`` reads a thousand runs with it.
+"""
+
+import os
+import socket
+import time
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from sdcore.errors import ExitCode
+from sdcore.runs import locks
+from sdcore.runs.fields import Fields, read_fields
+from sdcore.runs.files import last_records
+from sdcore.runs.paths import FORMAT, RunDir, step_folders
+
+State = Literal[
+    "queued", "starting", "running", "stopping", "done", "failed", "stopped", "interrupted"
+]
+LIVE: tuple[State, ...] = ("queued", "starting", "running", "stopping")
+OVER: tuple[State, ...] = ("done", "failed", "stopped", "interrupted")
+_CODES: dict[str, ExitCode] = {
+    "done": ExitCode.DONE,
+    "failed": ExitCode.FAILED,
+    "stopped": ExitCode.TERMINATED,
+    "interrupted": ExitCode.LOST,
+}
+_NEWER = "written by a newer sdtui; update sdtui to read it in full"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All that is known of one run at one moment. Text is clean, so it may go to a screen.
+
+    Attributes:
+        state: One of eight; ``LIVE`` and ``OVER`` split them.
+        reason: Why it is in this state, in one line.
+        remedy: What a person can do about it.
+        since: When the state began, in seconds since the epoch.
+        attempt: 1 for the first start, one more for each resume.
+        step: Optimizer steps completed.
+        total: Optimizer steps of the whole run, when known.
+        loss: Of the last step; may be NaN.
+        eta_s: Seconds to the last step at the pace of the last 50 steps.
+        phase: What the trainer says it does: loading, caching, training, …
+        phase_done: Of ``phase_total``, in ``phase_unit``, where the phase is counted.
+        stop_step: While stopping, the rung of the ladder: save, term or kill.
+        deadline: While stopping, when the next rung comes, in seconds since the epoch.
+        waiting_for: While queued, what is missing.
+        started: Of this attempt.
+        elapsed: Seconds of this attempt, never negative.
+        exit_code: What ``sdtui wait`` returns; None while the run lives.
+        cause: The kind of end, as in ``exit.json``.
+        code: The child's own exit code.
+        checkpoint: The newest good checkpoint.
+        pipeline: The final pipeline.
+    """
+
+    id: str
+    name: str
+    state: State
+    reason: str | None = None
+    remedy: str | None = None
+    since: float | None = None
+    attempt: int = 1
+    step: int | None = None
+    total: int | None = None
+    loss: float | None = None
+    images_per_s: float | None = None
+    eta_s: float | None = None
+    epoch: float | None = None
+    phase: str | None = None
+    phase_done: int | None = None
+    phase_total: int | None = None
+    phase_unit: str | None = None
+    stop_step: str | None = None
+    deadline: float | None = None
+    waiting_for: str | None = None
+    gpus: tuple[str, ...] = ()
+    started: float | None = None
+    ended: float | None = None
+    elapsed: float | None = None
+    exit_code: int | None = None
+    cause: str | None = None
+    code: int | None = None
+    signal_name: str | None = None
+    checkpoint: Path | None = None
+    pipeline: Path | None = None
+    peak_gpu_memory: int | None = None
+    peak_rss: int | None = None
+    last_lines: tuple[str, ...] = ()
+
+    @property
+    def over(self) -> bool:
+        """Say whether nothing of the run goes on."""
+        return self.state in OVER
+
+    def to_record(self) -> dict[str, Any]:
+        """Return plain data for JSON; paths are absolute strings."""
+        record = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {key: str(v) if isinstance(v, Path) else v for key, v in record.items()}
+
+
+def read_status(run: RunDir, now: float | None = None) -> Status:
+    """Read the state of ``run``; correct however its files change meanwhile.
+
+    Args:
+        run: The run; its folder may vanish while it is read.
+        now: Seconds since the epoch; left out, the clock.
+    """
+    ended = read_fields(run.exit)
+    if ended is not None:
+        return _finished(run, ended)
+    if locks.is_held(run.lock):
+        return _living(run, time.time() if now is None else now)
+    # Between the two looks a supervisor may have written exit.json and left.
+    ended = read_fields(run.exit)
+    return _lost(run) if ended is None else _finished(run, ended)
+
+
+def _finished(run: RunDir, ended: Fields) -> Status:
+    word = ended.text("state")
+    state: State = word if word in OVER else "interrupted"
+    reason = ended.text("reason")
+    if word not in OVER:
+        reason = "exit.json is damaged; how the run ended is not known"
+    if (ended.whole("format") or FORMAT) > FORMAT:
+        reason = _NEWER
+    started, finish = ended.moment("started"), ended.moment("ended")
+    code = ended.whole("exit_code")
+    return Status(
+        id=run.id,
+        name=run.name,
+        state=state,
+        reason=reason,
+        remedy=ended.block("remedy"),
+        since=finish,
+        attempt=ended.whole("attempt") or 1,
+        step=ended.whole("last_step"),
+        total=ended.whole("total_steps"),
+        loss=ended.number("last_loss"),
+        images_per_s=ended.number("images_per_s"),
+        gpus=ended.texts("gpus"),
+        started=started,
+        ended=finish,
+        elapsed=_span(started, finish),
+        exit_code=code if code is not None and 0 <= code <= 255 else int(_CODES[state]),
+        cause=ended.text("cause"),
+        code=ended.whole("code"),
+        signal_name=ended.text("signal_name"),
+        checkpoint=_inside(run, ended.raw("checkpoint")),
+        pipeline=_inside(run, ended.raw("pipeline")),
+        peak_gpu_memory=ended.whole("peak_gpu_memory"),
+        peak_rss=ended.whole("peak_rss"),
+        last_lines=ended.texts("last_lines"),
+    )
+
+
+def _living(run: RunDir, now: float) -> Status:
+    state = read_fields(run.state) or Fields(None)
+    supervisor = read_fields(run.supervisor) or Fields(None)
+    word, attempt = state.text("phase"), state.whole("attempt") or 1
+    phase: State = word if word in LIVE else "starting"
+    reason = state.text("reason")
+    if (state.whole("format") or FORMAT) > FORMAT:
+        reason = _NEWER
+    # A resume has taken the lock, and state.json is still the one of the attempt before.
+    stale = bool(state) and run.earlier_exit(attempt).exists()
+    if stale:
+        state, phase, attempt, reason = Fields(None), "starting", attempt + 1, None
+    started = None if stale else supervisor.moment("started")
+    status = Status(
+        id=run.id,
+        name=run.name,
+        state=phase,
+        reason=reason,
+        since=state.moment("since"),
+        attempt=attempt,
+        stop_step=state.text("step") if phase == "stopping" else None,
+        deadline=state.moment("deadline") if phase == "stopping" else None,
+        waiting_for=state.text("waiting_for") if phase == "queued" else None,
+        gpus=state.texts("gpus"),
+        started=started,
+        elapsed=_age(supervisor, now) if started is not None else None,
+    )
+    return _with_progress(run, _with_phase(run, status))
+
+
+def _lost(run: RunDir) -> Status:
+    supervisor = read_fields(run.supervisor)
+    state = read_fields(run.state) or Fields(None)
+    started = supervisor.moment("started") if supervisor else None
+    attempt = state.whole("attempt") or 1
+    lost = Status(
+        id=run.id,
+        name=run.name,
+        state="interrupted",
+        reason=_why_lost(supervisor),
+        remedy=f"run: sdtui resume {run.id}",
+        attempt=attempt + 1 if state and run.earlier_exit(attempt).exists() else attempt,
+        gpus=state.texts("gpus"),
+        started=started,
+        exit_code=int(ExitCode.LOST),
+        cause="lost",
+        pipeline=run.pipeline if (run.pipeline / "model_index.json").is_file() else None,
+    )
+    seen = _with_progress(run, lost)
+    # The last sign of life stands in for the end, which nobody saw.
+    signs = [_modified(path) for path in (run.metrics, run.events, run.state, run.log)]
+    end = max((sign for sign in signs if sign is not None), default=None)
+    return replace(
+        seen, since=end, ended=end, elapsed=_span(started, end), eta_s=None, images_per_s=None
+    )
+
+
+def _why_lost(supervisor: Fields | None) -> str:
+    if not supervisor:
+        return "the launch did not finish"
+    host = supervisor.text("host")
+    if host and host != socket.gethostname():
+        return f"supervisor lost: it ran on {host}, and nothing is left of it"
+    boot = supervisor.text("boot_id")
+    if boot and boot != boot_id():
+        return "reboot: the machine was restarted during the run"
+    return "supervisor lost: it was killed before it could record an end"
+
+
+def boot_id() -> str:
+    """Return the kernel's name for the time since it was started."""
+    return _BOOT_ID.read_text(encoding="ascii").strip()
+
+
+def _with_phase(run: RunDir, status: Status) -> Status:
+    """Add what the trainer said last that it does; only this attempt's words count."""
+    for record in reversed(last_records(run.events, want=200)):
+        event = Fields(record)
+        if event.text("kind") == "phase" and event.whole("attempt") == status.attempt:
+            return replace(
+                status,
+                phase=event.text("phase"),
+                phase_done=event.whole("done"),
+                phase_total=event.whole("total"),
+                phase_unit=event.text("unit"),
+            )
+    return status
+
+
+def _with_progress(run: RunDir, status: Status) -> Status:
+    """Add step, loss, pace and checkpoint, from the end of the metrics and from rank 0."""
+    lines = [Fields(record) for record in last_records(run.metrics, want=50)]
+    mine = [line for line in lines if line.whole("attempt") == status.attempt]
+    last = (mine or lines or [Fields(None)])[-1]
+    rank = read_fields(run.rank(0)) or Fields(None)
+    total = _total(run, rank)
+    step = last.whole("step")
+    return replace(
+        status,
+        step=step if step is not None else rank.whole("step"),
+        total=total,
+        loss=last.number("loss"),
+        epoch=last.moment("epoch"),
+        images_per_s=last.moment("images_per_s") if mine else None,
+        eta_s=_eta(mine, total),
+        checkpoint=_inside(run, rank.raw("checkpoint")) or next(_newest(run), None),
+    )
+
+
+def _total(run: RunDir, rank: Fields) -> int | None:
+    """Rank 0 knows best; before it speaks the plan does, for a foreign command perhaps not."""
+    return rank.whole("total") or (read_fields(run.launch) or Fields(None)).whole("total_steps")
+
+
+def _newest(run: RunDir) -> "reversed[Path]":
+    try:
+        return reversed(step_folders(run.checkpoints))
+    except OSError:  # rotated away, or the whole run removed, while it was listed
+        return reversed([])
+
+
+def _eta(lines: list[Fields], total: int | None) -> float | None:
+    """Seconds left at the pace of ``lines``; None when a clock change makes it senseless."""
+    points = [
+        (step, at)
+        for line in lines
+        if (step := line.whole("step")) is not None and (at := line.moment("at")) is not None
+    ]
+    if total is None or len(points) < 2:
+        return None
+    (first, begin), (last, end) = points[0], points[-1]
+    if end <= begin or last <= first:
+        return None
+    return max(0, total - last) * (end - begin) / (last - first)
+
+
+def _age(supervisor: Fields, now: float) -> float | None:
+    """Seconds since the supervisor began, by the clock nobody can set where that is known."""
+    ticks = supervisor.whole("start_ticks")
+    if ticks is not None and supervisor.text("boot_id") == boot_id():
+        uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
+        age = uptime - ticks / os.sysconf("SC_CLK_TCK")
+        if age >= 0:
+            return age
+    return _span(supervisor.moment("started"), now)
+
+
+def _span(begin: float | None, end: float | None) -> float | None:
+    """Seconds between two readings of a clock that may have been set back."""
+    return None if begin is None or end is None else max(0.0, end - begin)
+
+
+def _modified(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
+
+
+def _inside(run: RunDir, path: str | None) -> Path | None:
+    """Make a path of a record absolute; one that is absolute lies outside the run."""
+    return None if path is None else run.root / path

@@ -1,0 +1,170 @@
+"""From a validation error to what a person has to change: file, line, key, nearest right key."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from sdcore.errors import UsageError
+from sdcore.task.spec import TaskSpec
+from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
+from sdcore.text import clean_line
+
+Path = tuple[str | int, ...]
+_HEADER = re.compile(r"^\s*(\[\[?)\s*([^\]]+?)\s*\]\]?")
+_KEY = re.compile(r"""^\s*("[^"]*"|'[^']*'|[A-Za-z0-9_-]+)((?:\s*\.\s*[A-Za-z0-9_-]+)*)\s*=""")
+_QUOTES = re.compile(r'"""|\'\'\'')
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a preset."""
+
+    where: str  # "preset.toml:12" or "--set train.seed=x"
+    key: str  # "train.resolution"
+    cause: str
+    remedy: str
+
+
+class PresetError(UsageError):
+    """A preset, or what the command line adds to it, is not a task."""
+
+    def __init__(self, source: str, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        first = problems[0]
+        if len(problems) == 1:
+            what, cause = f"{first.where}: {first.key}", first.cause
+        else:
+            what = f"{source}: {len(problems)} problems"
+            cause = "\n          ".join(
+                f"{p.where}: {p.key}: {p.cause}; {p.remedy}" for p in problems
+            )
+        remedy = first.remedy if len(problems) == 1 else "mend the lines above"
+        super().__init__(what, cause=cause, remedy=remedy)
+
+
+def key_lines(text: str) -> dict[Path, int]:
+    """Return the line of every key and table of a TOML text, by its path.
+
+    A table of an array has its index in the path; multi-line strings are passed over.
+    """
+    lines: dict[Path, int] = {}
+    table: Path = ()
+    inside = False
+    for number, line in enumerate(text.splitlines(), 1):
+        began = inside
+        inside ^= len(_QUOTES.findall(line)) % 2 == 1
+        if began:
+            continue
+        if header := _HEADER.match(line):
+            table = _split(header.group(2))
+            if header.group(1) == "[[":
+                count = sum(1 for path in lines if path[:-1] == table and isinstance(path[-1], int))
+                table = (*table, count)
+            lines[table] = number
+        elif key := _KEY.match(line):
+            path = (*table, *_split(key.group(1) + key.group(2)))
+            lines.setdefault(path, number)
+    return lines
+
+
+def _split(dotted: str) -> Path:
+    return tuple(part.strip().strip("\"'") for part in dotted.split("."))
+
+
+def line_of(lines: dict[Path, int], path: Path) -> int | None:
+    """Return the line of ``path`` or of its nearest parent that has one."""
+    while path:
+        if path in lines:
+            return lines[path]
+        path = path[:-1]
+    return None
+
+
+def dotted(path: Path) -> str:
+    """Write a path as a person would: ``mounts[0].target``."""
+    written = ""
+    for part in path:
+        written += f"[{part}]" if isinstance(part, int) else f".{part}" if written else str(part)
+    return clean_line(written, 80)
+
+
+def explain(error: ValidationError) -> list[tuple[Path, str, str]]:
+    """Return (path, cause, remedy) for each thing pydantic found."""
+    found = []
+    for item in error.errors(include_url=False):
+        path: Path = tuple(item["loc"])
+        if item["type"] == "extra_forbidden":
+            found.append((path, "no such key", _nearest(path)))
+            continue
+        message = item["msg"].removeprefix("Value error, ")
+        cause = message[:1].lower() + message[1:]
+        value = item.get("input")
+        if isinstance(value, str | int | float) and "hub_token" not in cause:
+            cause += f" (it is {clean_line(repr(value), 60)})"
+        mentioned = re.match(r"(env\.\w+|train\.\w+)", message)
+        if not path and mentioned:
+            path = _split(mentioned.group(1))
+        found.append((path, clean_line(cause, 400), _remedy(path, item)))
+    return found
+
+
+def _remedy(path: Path, item: Any) -> str:
+    unit = ""
+    if (
+        len(path) == 2
+        and path[0] == "train"
+        and (field := TrainSpec.model_fields.get(str(path[1])))
+    ):
+        extra = field.json_schema_extra
+        unit = f" ({extra['unit']})" if isinstance(extra, dict) and "unit" in extra else ""
+    if item["type"] == "missing":
+        return f"add {dotted(path)}"
+    if item["type"].endswith("_type") or item["type"].endswith("_parsing"):
+        wanted = item["type"].removesuffix("_type").removesuffix("_parsing")
+        words = {"string": "text in quotes", "int": "a whole number", "bool": "true or false",
+                 "float": "a number", "tuple": "a list", "dict": "a table"}  # fmt: skip
+        return f"write {words.get(wanted, wanted)}{unit}"
+    return f"change {dotted(path)}{unit}" if path else "change one of them"
+
+
+def _nearest(path: Path) -> str:
+    wrong = str(path[-1])
+    names = _fields_at(path[:-1])
+    close = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]}?"
+    if wrong in PLATFORM_ENV:
+        return f"write it in [env], or train.{PLATFORM_ENV[wrong]} in [train]"
+    if wrong in TrainSpec.model_fields:
+        return "it belongs in [train]"
+    if wrong in TaskSpec.model_fields:
+        return "it belongs above the first table"
+    close = difflib.get_close_matches(wrong, list(TrainSpec.model_fields), n=1, cutoff=0.75)
+    if close:
+        return f"did you mean {close[0]} in [train]?"
+    return f"remove it; the keys here are {', '.join(sorted(names)[:12])}"
+
+
+def _fields_at(path: Path) -> list[str]:
+    model: Any = TaskSpec
+    for part in path:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
+        model = _model_in(field.annotation) if field else None
+        if model is None:
+            return []
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in get_args(annotation):
+        if found := _model_in(part):
+            return found
+    return None

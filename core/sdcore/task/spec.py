@@ -1,0 +1,161 @@
+"""What a task is: the platform's form as a type.
+
+The same object drives the form, ``--run``, ``--dry-run``, a resume and the printed command.
+Limits are types and units are data, so that the form can be drawn from the fields.
+"""
+
+import posixpath
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from sdcore.names import NAME
+from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
+
+Runtime = Literal["auto", "host", "bubblewrap", "docker", "podman", "apptainer"]
+
+# Where the platform's form mounts things; the last part is the role.
+DATASET, MODEL, PROJECT, OUTPUT = "/mnt/dataset", "/mnt/model", "/mnt/project", "/output"
+_RESERVED = ("/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin",
+             "/sys", "/usr", "/var")  # fmt: skip
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SLURM_WORD = r"^[A-Za-z0-9][A-Za-z0-9._,+@&|*:=-]{0,127}$"
+_SLURM_TIME = r"^(\d+-\d{1,2}(:\d{2}){0,2}|\d+(:\d{2}){0,2}|UNLIMITED)$"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str) and _CONTROL.search(value):
+        raise ValueError("holds control characters")
+    return value
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError(f'must be text: write "{value}" with quotes')  # noqa: TRY004
+    return value
+
+
+Plain = Annotated[str, BeforeValidator(_plain)]
+
+
+class _Part(BaseModel):
+    # A misspelt key must fail here: ignored, a task would run for hours on a default.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class GpuSpec(_Part):
+    """Which devices the task takes."""
+
+    type: Plain | None = Field(None, description="Device name, e.g. NVIDIA-H800; any if left out.")
+    count: int = Field(1, ge=0, le=64, description="Devices; 0 trains on the CPU.")
+    share: bool = Field(False, description="Take devices that other programs are using, too.")
+
+
+class Mount(_Part):
+    """A folder of the host and the place where the task sees it."""
+
+    source: Plain = Field(min_length=1, description="Folder on this host; ~ is your home.")
+    target: Plain = Field(description="Absolute path inside the task, e.g. /mnt/dataset.")
+    read_only: bool = Field(False, description="Forbid writing to it.")
+
+    @model_validator(mode="after")
+    def _target_is_safe(self) -> Self:
+        target = self.target
+        if not target.startswith("/") or posixpath.normpath(target) != target:
+            raise ValueError(f"target {target!r} must be an absolute path without . or ..")
+        if target in _RESERVED or target.startswith(("/proc/", "/sys/", "/dev/", "/etc/")):
+            raise ValueError(f"target {target!r} would cover a folder of the system")
+        if target == OUTPUT:
+            raise ValueError(f"target {OUTPUT} is the run's own output folder")
+        if any(sign in path for path in (self.source, target) for sign in ":,"):
+            raise ValueError("a path with : or , cannot be mounted by every runtime")
+        return self
+
+
+class ClusterSpec(_Part):
+    """Where the task runs when not on this machine. Names are Slurm's."""
+
+    engine: Literal["slurm"] = Field(description="The scheduler that starts the task.")
+    nodes: int = Field(1, ge=1, le=4096, description="Machines; gpu.count is per machine.")
+    partition: str | None = Field(None, pattern=_SLURM_WORD, description="Partition.")
+    account: str | None = Field(None, pattern=_SLURM_WORD, description="Account to charge.")
+    qos: str | None = Field(None, pattern=_SLURM_WORD, description="Quality of service.")
+    constraint: str | None = Field(None, pattern=_SLURM_WORD, description="Node features.")
+    time_limit: str | None = Field(
+        None, pattern=_SLURM_TIME, description="Slurm's form: minutes, HH:MM:SS or D-HH:MM:SS."
+    )
+    cpus_per_task: int | None = Field(None, ge=1, le=4096, description="Cores per machine.")
+    mem: str | None = Field(None, pattern=r"^\d+[KMGT]?$", description="Memory per machine.")
+    extra: tuple[Annotated[str, Field(pattern=r"^--[a-z][a-z-]*(=\S+)?$")], ...] = Field(
+        (), strict=False, description="Further sbatch options, e.g. --exclusive."
+    )
+
+
+class TaskSpec(_Part):
+    """A task: what to train, with what, on what."""
+
+    name: str = Field("task", pattern=rf"^{NAME.pattern}$", description="Names the run's folder.")
+    description: Plain = Field("", max_length=4000, description="Free text.")
+    image: Plain | None = Field(None, description="Container image; the host runtime ignores it.")
+    runtime: Runtime = Field("auto", description="What surrounds the start command.")
+    command: str | None = Field(
+        None, min_length=1, description="Start command, run by bash; left out: built-in trainer."
+    )
+    gpu: GpuSpec = GpuSpec()
+    mounts: tuple[Mount, ...] = Field((), strict=False)
+    env: dict[str, Annotated[str, BeforeValidator(_number)]] = Field(
+        default_factory=dict, description="Environment of the task."
+    )
+    train: TrainSpec = TrainSpec()
+    cluster: ClusterSpec | None = None
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        targets = [mount.target for mount in self.mounts]
+        for target in targets:
+            if targets.count(target) > 1:
+                raise ValueError(f"two mounts have the target {target}")
+        for name, value in self.env.items():
+            if _ENV_NAME.fullmatch(name) is None:
+                raise ValueError(f"env: {name!r} is not the name of a variable")
+            if "\0" in value or len(value) > 100_000:
+                raise ValueError(f"env.{name}: a value has no NUL and at most 100,000 characters")
+        if self.command is None:
+            self.effective_train()  # raises what a value of the environment table breaks
+        return self
+
+    def mount(self, target: str) -> Mount | None:
+        """Return the mount at ``target``, or None."""
+        return next((mount for mount in self.mounts if mount.target == target), None)
+
+    def effective_train(self) -> TrainSpec:
+        """Return ``train`` with the platform's six variables applied.
+
+        Raises:
+            ValueError: A variable is no number, out of range, or contradicts ``[train]``.
+        """
+        settings = self.train.model_dump(exclude_unset=True)
+        for variable, key in PLATFORM_ENV.items():
+            if variable not in self.env:
+                continue
+            value = self._platform_value(variable, key)
+            if key in settings and settings[key] != value:
+                raise ValueError(
+                    f"env.{variable} = {self.env[variable]!r} and train.{key} = "
+                    f"{settings[key]!r} contradict each other; leave one of them out"
+                )
+            settings[key] = value
+        return TrainSpec.model_validate(settings)
+
+    def _platform_value(self, variable: str, key: str) -> Any:
+        try:
+            probe = TrainSpec.model_validate_strings(
+                {key: self.env[variable].strip()}, strict=False
+            )
+        except ValidationError as error:
+            problem = error.errors()[0]["msg"]
+            raise ValueError(f"env.{variable} = {self.env[variable]!r}: {problem}") from None
+        return getattr(probe, key)

@@ -1,0 +1,1 @@
+"""Readings of the GPUs, or a typed reason why there are none."""

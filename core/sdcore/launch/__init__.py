@@ -1,0 +1,1 @@
+"""From a task to what will be executed: pure planners, and what the plan depends on."""

@@ -1,0 +1,135 @@
+"""From a task to argv and environment."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from sdcore.errors import NotReadyError
+from sdcore.launch.plan import MASK, LaunchPlan
+from sdcore.launch.planner import command_line, plan_launch
+from sdcore.runs.paths import RunDir
+from sdcore.task.spec import TaskSpec
+
+RUN = RunDir(Path("/runs/20260101-000000-x"))
+MOUNTS = [
+    {"source": "/data/my set", "target": "/mnt/dataset"},
+    {"source": "/models/sd", "target": "/mnt/model"},
+]
+HOSTILE = ["$(touch pwn)", "; touch pwn", "`id`", "a\nb", "-rf", "--wrap=x", "' \" \\", "日本 ü"]
+
+
+def task(**fields: object) -> TaskSpec:
+    return TaskSpec.model_validate({"mounts": MOUNTS, **fields})
+
+
+def test_the_built_in_trainer_is_started_by_accelerate_with_the_fields_own_names() -> None:
+    """What runs must be what a diffusers user would have typed."""
+    fields = {
+        "gpu": {"count": 1},
+        "env": {"lr": "1e-05"},
+        "train": {"use_ema": True, "mixed_precision": "fp16", "center_crop": True},
+    }
+
+    plan = plan_launch(task(**fields), RUN)
+
+    line = shlex.join(plan.argv[1:])
+    assert line.startswith("-m accelerate.commands.launch --num_machines 1 --num_processes 1")
+    assert "--mixed_precision fp16" in line
+    assert "-m sdcore.train" in line
+    assert "--use_ema" in plan.argv
+    assert "--pretrained_model_name_or_path=/models/sd" in plan.argv
+    assert "--train_data_dir=/data/my set" in plan.argv
+    assert "learning_rate" not in line, "the platform's variable stays where it was given"
+    assert plan.env["lr"] == "1e-05"
+    assert "--cpu" not in plan.argv
+    assert plan.cooperative
+
+
+@pytest.mark.parametrize(("count", "flag"), [(0, "--cpu"), (8, "--multi_gpu")])
+def test_devices_decide_the_launcher(count: int, flag: str) -> None:
+    """Accelerate guesses from what it sees; a shared box shows it too much."""
+    plan = plan_launch(task(gpu={"count": count}), RUN)
+
+    assert flag in plan.argv
+    assert plan.argv[plan.argv.index("--num_processes") + 1] == str(max(1, count))
+    assert plan.gpu_count == count
+
+
+def test_paths_below_a_mount_become_paths_of_this_host() -> None:
+    """The host runtime makes no mount points, so /mnt/model must not reach the trainer."""
+    train = {
+        "train_data_dir": "/mnt/dataset/part",
+        "pretrained_model_name_or_path": "/mnt/model/v2",
+    }
+
+    plan = plan_launch(task(train=train), RUN)
+
+    assert "--train_data_dir=/data/my set/part" in plan.argv
+    assert "--pretrained_model_name_or_path=/models/sd/v2" in plan.argv
+
+
+def test_a_second_attempt_goes_on_from_the_newest_checkpoint() -> None:
+    """A resume that starts over loses what it should save."""
+    assert "--resume_from_checkpoint=latest" in plan_launch(task(), RUN, attempt=2).argv
+    assert "--resume_from_checkpoint=latest" not in plan_launch(task(), RUN).argv
+
+
+def test_placeholders_are_filled_in_and_shell_variables_are_left_alone() -> None:
+    """A start command is the user's own text; only our four names change."""
+    command = "bash {project}/train.sh {dataset} ${dataset} ${HOME} {other}"
+
+    plan = plan_launch(task(command=command), RUN)
+
+    expected = "bash {project}/train.sh '/data/my set' ${dataset} ${HOME} {other}"
+    assert plan.argv == ["bash", "-c", expected]
+    assert not plan.cooperative
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_only_the_start_command_is_a_command(text: str) -> None:
+    """Every other field travels as one argument or one variable, byte for byte."""
+    mounts = [{"source": "/d" + text, "target": "/mnt/dataset"}, MOUNTS[1]]
+    made = TaskSpec.model_validate(
+        {
+            "mounts": mounts,
+            "env": {"NOTE": text},
+            "train": {"validation_prompts": [text], "caption_column": text},
+            "description": "" if "\n" in text else text,
+        }
+    )
+
+    plan = plan_launch(made, RUN)
+
+    assert f"--train_data_dir=/d{text}" in plan.argv
+    assert f"--caption_column={text}" in plan.argv
+    assert plan.env["NOTE"] == text
+    words = shlex.split(command_line(plan))
+    assert words[-len(plan.argv) :] == plan.argv, "the printed line is the argv, quoted"
+
+
+def test_secrets_are_in_the_plan_and_in_nothing_that_is_shown() -> None:
+    """Logs and screens get pasted."""
+    names = ["HF_TOKEN", "WANDB_API_KEY", "MY_SECRET", "db_password"]
+    plan = plan_launch(task(env=dict.fromkeys(names, "s3cret-value")), RUN)
+
+    assert all(plan.env[name] == "s3cret-value" for name in names)
+    assert "s3cret-value" not in command_line(plan)
+    assert "s3cret-value" not in json.dumps(plan.masked().to_record())
+    assert plan.masked().env["HF_TOKEN"] == MASK
+
+
+def test_a_plan_survives_the_pipe() -> None:
+    """The supervisor must start exactly what was planned; an unknown key is from a newer client."""
+    plan = plan_launch(task(env={"A": "ü\n"}), RUN, attempt=3, total_steps=7)
+    record = {**plan.to_record(), "later": 1}
+
+    assert LaunchPlan.from_json(json.dumps(record)) == plan
+
+
+@pytest.mark.parametrize("fields", [{"runtime": "docker"}, {"cluster": {"engine": "slurm"}}])
+def test_what_cannot_be_started_yet_is_refused_in_words(fields: dict[str, object]) -> None:
+    """A task that quietly runs elsewhere than asked for is a lie."""
+    with pytest.raises(NotReadyError):
+        plan_launch(task(**fields), RUN)

@@ -1,0 +1,253 @@
+"""Tells how a run ended, from the evidence alone.
+
+The launcher's status says little: torchrun and accelerate return 1 for nearly everything
+(measured: a SIGTERM, a SIGHUP and a rank killed by SIGKILL all gave 1). So the trainer's own
+words count first, then what we did ourselves, then the kernel's, then the status.
+"""
+
+import os
+import re
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sdcore.errors import ExitCode, NotReadyError, SdError
+from sdcore.launch.plan import LaunchPlan
+from sdcore.supervise.evidence import Evidence
+
+State = Literal["done", "failed", "stopped", "interrupted"]
+Cause = Literal[
+    "done", "stopped", "out_of_memory", "host_memory", "non_finite",
+    "error", "signal", "launch", "guard_lost",
+]  # fmt: skip
+
+LESS_GPU_MEMORY = (
+    "halve train.train_batch_size and double train.gradient_accumulation_steps, or set "
+    "train.gradient_checkpointing = true"
+)
+_LESS_HOST_MEMORY = "lower train.dataloader_num_workers, or train on a host with more memory"
+# A start command that ends with "not found" later than this did start, in seconds.
+_SOON_S = 60.0
+_READ_LOG = "read the end of train.log"
+_CUDA_OOM = re.compile(r"CUDA out of memory|OutOfMemoryError|CUDA error: out of memory")
+# How torchrun, accelerate and shells tell of a process that signal 9 ended.
+_KILLED = re.compile(r"SIGKILL|exitcode\s*:\s*-9|exit status -9|Signals\.SIGKILL|\bKilled\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended; the fields of ``exit.json`` that have to be decided."""
+
+    state: State
+    exit_code: ExitCode
+    cause: Cause
+    reason: str
+    remedy: str | None = None
+
+
+def exit_status(status: int | None) -> tuple[int | None, int | None]:
+    """Split a wait status into the program's own code and the signal that ended it."""
+    if status is None:
+        return None, None
+    code = os.waitstatus_to_exitcode(status)
+    return (code, None) if code >= 0 else (None, -code)
+
+
+def signal_name(number: int) -> str:
+    """Return ``SIGKILL`` for 9; a real-time signal is known by its number alone."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def launch_failed(plan: LaunchPlan, reason: str, path: str | None) -> NotReadyError:
+    """Return the error for a start command that could not be executed.
+
+    Args:
+        plan: What was to be started.
+        reason: From the system, for example "No such file or directory".
+        path: What it is about, when the system tells.
+    """
+    if path == plan.cwd:
+        what = f"the folder {path} of the start command cannot be entered"
+        return NotReadyError(what, cause=reason, remedy="correct the project mount in the preset")
+    what = f"the start command {plan.argv[0]!r} cannot be executed"
+    return NotReadyError(
+        what, cause=reason, remedy="install it, or correct `command` in the preset"
+    )
+
+
+def of_error(error: SdError) -> Outcome:
+    """Return the outcome of a run that never started."""
+    return Outcome(
+        "failed", error.exit_code, "launch", f"{error.what}: {error.cause}", error.remedy
+    )
+
+
+def to_error(outcome: Outcome) -> NotReadyError:
+    """Return what the client is told of a start command that ended as soon as it started."""
+    return NotReadyError(
+        "the run could not be started", cause=outcome.reason, remedy=outcome.remedy or _READ_LOG
+    )
+
+
+def decide(evidence: Evidence) -> Outcome:
+    """Return how the run ended; the first rule that knows an answer gives it."""
+    rules: tuple[Callable[[Evidence], Outcome | None], ...] = (
+        _finished, _lost, _out_of_gpu_memory, _diverged, _out_of_host_memory, _stopped, _failed,
+        _not_started, _foreign_out_of_memory, _by_signal,
+    )  # fmt: skip
+    told = (outcome for rule in rules if (outcome := rule(evidence)) is not None)
+    return next(told, None) or _by_code(evidence)
+
+
+def _said(evidence: Evidence, outcome: str) -> list[dict[str, Any]]:
+    return [rank for rank in evidence.ranks if rank.get("outcome") == outcome]
+
+
+def _text(rank: dict[str, Any], key: str) -> str | None:
+    value = rank.get(key)
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def _from_rank(
+    rank: dict[str, Any], exit_code: ExitCode, cause: Cause, reason: str, remedy: str | None
+) -> Outcome:
+    return Outcome(
+        "failed", exit_code, cause, _text(rank, "reason") or reason, _text(rank, "remedy") or remedy
+    )
+
+
+def _finished(e: Evidence) -> Outcome | None:
+    """All that was wanted is written, whatever the launcher did afterwards."""
+    code, _ = exit_status(e.status)
+    by_ranks = bool(e.ranks) and len(_said(e, "done")) == len(e.ranks)
+    by_code = not e.ranks and code == 0 and e.stop is None and not e.guard_lost
+    if not (by_ranks or by_code):
+        return None
+    return Outcome("done", ExitCode.DONE, "done", "training finished")
+
+
+def _lost(e: Evidence) -> Outcome | None:
+    if not e.guard_lost:
+        return None
+    return Outcome(
+        "interrupted",
+        ExitCode.LOST,
+        "guard_lost",
+        "the process that guards the run was killed, and the run was ended with it",
+        _resume(e),
+    )
+
+
+def _out_of_gpu_memory(e: Evidence) -> Outcome | None:
+    for rank in _said(e, "out_of_memory"):
+        reason = f"rank {rank.get('rank')} ran out of GPU memory"
+        return _from_rank(rank, ExitCode.OUT_OF_MEMORY, "out_of_memory", reason, LESS_GPU_MEMORY)
+    return None
+
+
+def _diverged(e: Evidence) -> Outcome | None:
+    for rank in _said(e, "non_finite"):
+        remedy = "lower train.learning_rate, or use bf16, and resume from a checkpoint before it"
+        return _from_rank(rank, ExitCode.NON_FINITE, "non_finite", "the loss is not finite", remedy)
+    return None
+
+
+def _out_of_host_memory(e: Evidence) -> Outcome | None:
+    code, number = exit_status(e.status)
+    killed = (
+        number == signal.SIGKILL
+        or code == 128 + signal.SIGKILL
+        or any(_KILLED.search(line) for line in e.log_lines)
+        or bool(code and _said(e, "running"))
+    )
+    # The host's counter also rises for other people's processes: it needs a corpse of ours.
+    if not (e.oom_kills > 0 and killed and not e.we_killed):
+        return None
+    return Outcome(
+        "failed",
+        ExitCode.OUT_OF_MEMORY,
+        "host_memory",
+        "the kernel killed a process of the run because the host ran out of memory",
+        _LESS_HOST_MEMORY,
+    )
+
+
+def _stopped(e: Evidence) -> Outcome | None:
+    """Somebody wished it, or the trainer took a signal from outside as such a wish."""
+    stopped = _said(e, "stopped")
+    forced = e.stop is not None and e.stop.rung != "save"
+    silent = e.stop is not None and not _said(e, "failed")
+    # Ranks fail when a signal takes their neighbour; that is part of being stopped.
+    if not (stopped or forced or silent):
+        return None
+    by = e.stop.by if e.stop is not None else "a signal from outside"
+    if any(isinstance(rank.get("checkpoint"), str) for rank in stopped):
+        reason = f"stopped by {by}; a checkpoint was saved"
+        return Outcome("stopped", ExitCode.STOPPED, "stopped", reason, _resume(e))
+    code = ExitCode.INTERRUPTED if by == "SIGINT" else ExitCode.TERMINATED
+    reason = f"stopped by {by}" + (
+        " while it waited for GPUs" if e.queued else ", without saving a checkpoint"
+    )
+    return Outcome("stopped", code, "stopped", reason, _resume(e))
+
+
+def _failed(e: Evidence) -> Outcome | None:
+    for rank in _said(e, "failed"):
+        reason = f"rank {rank.get('rank')} failed"
+        return _from_rank(rank, ExitCode.FAILED, "error", reason, _READ_LOG)
+    return None
+
+
+def _not_started(e: Evidence) -> Outcome | None:
+    """A shell started, but could not find or execute what it was told to."""
+    code, _ = exit_status(e.status)
+    early = e.foreign and e.seconds < _SOON_S and not e.ranks and not e.metrics
+    if not (early and code in {126, 127}):
+        return None
+    last = e.log_lines[-1] if e.log_lines and e.log_lines[-1] else f"the shell ended with {code}"
+    return Outcome(
+        "failed",
+        ExitCode.NOT_READY,
+        "launch",
+        f"the start command could not be executed: {last}",
+        "correct `command` in the preset",
+    )
+
+
+def _foreign_out_of_memory(e: Evidence) -> Outcome | None:
+    if e.status == 0:
+        return None
+    for line in reversed(e.log_lines):
+        if _CUDA_OOM.search(line):
+            return Outcome(
+                "failed",
+                ExitCode.OUT_OF_MEMORY,
+                "out_of_memory",
+                line.strip()[:300],
+                LESS_GPU_MEMORY,
+            )
+    return None
+
+
+def _by_signal(e: Evidence) -> Outcome | None:
+    _, number = exit_status(e.status)
+    if number is None:
+        return None
+    reason = f"the start command was ended by {signal_name(number)}, which sdtui did not send"
+    return Outcome("failed", ExitCode.FAILED, "signal", reason, _resume(e) or _READ_LOG)
+
+
+def _by_code(e: Evidence) -> Outcome:
+    code, _ = exit_status(e.status)
+    reason = "the start command ended" + ("" if code is None else f" with code {code}")
+    for rank in _said(e, "running")[:1]:
+        reason += f"; rank {rank.get('rank')} broke off at step {rank.get('step')}"
+    return Outcome("failed", ExitCode.FAILED, "error", reason, _READ_LOG)
+
+
+def _resume(e: Evidence) -> str | None:
+    return f"`sdtui resume` goes on from {e.checkpoint}" if e.checkpoint else None

@@ -1,0 +1,76 @@
+"""Only the process that was meant is signalled, however it is named."""
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from process.supervise.harness import until
+from sdcore.supervise import procs
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process
+        process.kill()
+
+
+def test_a_pid_that_was_given_anew_is_not_signalled(sleeper: subprocess.Popen[bytes]) -> None:
+    """On a busy host a pid comes round in minutes; its new owner did nothing."""
+    found = procs.read(sleeper.pid)
+    assert found is not None
+    assert procs.send(replace(found, ticks=found.ticks - 1), signal.SIGKILL) is False
+    assert sleeper.poll() is None
+    assert procs.send(found, signal.SIGKILL) is True
+    assert sleeper.wait(5) == -signal.SIGKILL
+    assert procs.send(found, signal.SIGKILL) is False
+
+
+def test_a_kernel_without_pidfds_is_served_too(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sandboxes refuse calls they do not know; a stop has to work there as well."""
+
+    def refuse(pid: int) -> int:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    found = procs.read(sleeper.pid)
+    assert found is not None
+    assert procs.send(replace(found, ticks=0), signal.SIGKILL) is False
+    assert procs.send(found, signal.SIGTERM) is True
+    assert sleeper.wait(5) == -signal.SIGTERM
+
+
+def test_a_name_with_parentheses_and_spaces_hides_nothing() -> None:
+    """The name stands unescaped in the middle of the fields; a naive split reads nonsense."""
+    before = procs.read(os.getpid())
+    assert before is not None
+    try:
+        _name(b") R 1 (x y")
+        renamed = procs.read(os.getpid())
+    finally:
+        _name(before.name.encode())
+    assert renamed is not None
+    assert renamed == replace(before, name=") R 1 (x y", rss=renamed.rss)
+
+
+def _name(name: bytes) -> None:
+    ctypes.CDLL(None).prctl(15, name, 0, 0, 0)
+
+
+def test_descendants_are_found_through_every_session() -> None:
+    """A new session or group must not be a way out."""
+    nested = ["setsid", "--wait", "sh", "-c", "sleep 60 & wait"]
+    with subprocess.Popen(nested, start_new_session=True) as process:
+        until(lambda: len(procs.below(process.pid)) >= 2)
+        below = procs.below(process.pid)
+        assert {each.name for each in below} <= {"setsid", "sh", "sleep"}
+        assert {each.pid for each in below} < {each.pid for each in procs.below(os.getpid())}
+        procs.kill_below(process.pid)
+        process.kill()

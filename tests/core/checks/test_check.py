@@ -1,0 +1,157 @@
+"""The whole preflight, on tiny data and a tiny model's files."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sdcore.checks import check
+from sdcore.checks.check import check_task, plan_findings
+from sdcore.checks.host import host_facts
+from sdcore.checks.plan import make_plan
+from sdcore.gpu.samples import GpuSample
+from sdcore.task.presets import load_preset, shipped_folder
+from sdcore.task.spec import TaskSpec
+from sdcore.task.train_spec import TrainSpec
+
+GIB = 1 << 30
+SD15 = 859_520_964
+
+
+def demo(**changes: object) -> TaskSpec:
+    sets = [f"{key.replace('__', '.')}={value}" for key, value in changes.items()]
+    return load_preset("demo", sets=sets).task
+
+
+def whats(task: TaskSpec) -> str:
+    return "\n".join(str(finding) for finding in check_task(task).findings)
+
+
+def test_the_demo_passes_and_its_plan_is_told() -> None:
+    """The first thing a newcomer runs."""
+    report = check_task(demo())
+
+    assert report.errors == ()
+    assert report.plan is not None
+    assert report.plan.max_train_steps == 300
+    assert report.plan.epochs == pytest.approx(10.0)
+    assert any("480 images" in words for _, words in report.facts)
+    assert len(report.plan.lines()) == 4
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    """One finding per try makes ten tries."""
+    task = TaskSpec.model_validate(
+        {
+            "gpu": {"count": 2},
+            "mounts": [
+                {"source": str(tmp_path / "none"), "target": "/mnt/dataset"},
+                {"source": str(tmp_path), "target": "/mnt/model"},
+            ],
+        }
+    )
+
+    report = check_task(task)
+
+    text = "\n".join(f"{f.what} {f.cause} {f.remedy}" for f in report.errors)
+    assert "wants 2 GPUs" in text
+    assert "gpu.count=0" in text
+    assert str(tmp_path / "none") in text
+    assert "model_index.json" in text
+    assert report.exit_code == 3
+
+
+def test_fp16_on_a_cpu_is_refused_before_anything_is_loaded() -> None:
+    """Accelerate accepts it in silence, and the U-Net dies of a dtype minutes later."""
+    report = check_task(demo(train__mixed_precision="fp16"))
+
+    assert any("fp16" in f.what and "mixed_precision=no" in f.remedy for f in report.errors)
+
+
+def test_the_data_set_that_left_the_hub_is_named_with_its_replacement() -> None:
+    """Every old tutorial names it; its absence must not look like a typing error."""
+    report = check_task(load_preset("pokemon").task)
+
+    text = "\n".join(f"{f.cause} {f.remedy}" for f in report.errors)
+    assert "no longer on the hub" in text
+    assert "naruto-blip-captions" in text
+
+
+def test_a_start_command_that_does_not_exist_is_told() -> None:
+    """Bash would say so after the GPU was waited for."""
+    report = check_task(TaskSpec(command="no-such-program --x"))
+    mounted = check_task(TaskSpec(command="bash /mnt/project/train.sh"))
+
+    assert "no-such-program" in report.errors[-1].what
+    assert "/mnt/project" in mounted.errors[-1].what
+    assert (
+        check_task(TaskSpec.model_validate({"command": "true", "gpu": {"count": 0}})).errors == ()
+    )
+
+
+def test_a_task_without_model_or_data_is_told(tmp_path: Path) -> None:
+    """An empty preset is somebody's first one."""
+    report = check_task(TaskSpec.model_validate({"gpu": {"count": 0}}))
+
+    assert [f.what for f in report.errors] == [
+        "the task names no model",
+        "the task names no data set",
+    ]
+    assert report.exit_code == 2
+
+
+def test_output_that_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would otherwise show after the model was loaded."""
+    monkeypatch.setenv("SDTUI_HOME", "/proc/sdtui")
+    monkeypatch.setattr(check.os, "access", lambda path, mode: False)  # root may write anywhere
+
+    assert "SDTUI_HOME" in check.output_findings()[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "warned"),
+    [
+        ("NVIDIA H800", "NVIDIA-H800", False),
+        ("NVIDIA H800 PCIe", "NVIDIA-H800", False),
+        ("NVIDIA A100-SXM4-80GB", "NVIDIA-H800", True),
+    ],
+)
+def test_another_gpu_than_meant_is_a_warning(name: str, wanted: str, warned: bool) -> None:
+    """NVML, the platform and people spell a device's name in three ways."""
+    gpu = GpuSample(index=0, uuid="GPU-1", name=name)
+    host = replace(host_facts(), gpus=(gpu,), gpu_reason=None)
+    task = TaskSpec.model_validate({"gpu": {"type": wanted, "count": 1}, "command": "true"})
+
+    findings = check.host_findings(task, host)
+
+    assert any("meant for" in f.what for f in findings) == warned
+
+
+def test_a_disk_too_small_for_one_checkpoint_forbids_the_start() -> None:
+    """Peers find out at step 500, with the old checkpoint already deleted."""
+    train = TrainSpec(use_ema=True, max_train_steps=1000, mixed_precision="fp16")
+
+    def findings(free: int) -> list[str]:
+        plan = make_plan(
+            train,
+            images=100,
+            parameters=SD15,
+            processes=1,
+            device="1 x NVIDIA H800",
+            disk_free=free,
+            memory_total=80 * GIB,
+        )
+        assert plan.checkpoint_size is not None
+        # 13.75 GB is the measured size of the reference script's checkpoint of SD 1.x.
+        assert plan.checkpoint_size == pytest.approx(13.75e9, rel=0.01)
+        return [finding.level for finding in plan_findings(plan)]
+
+    assert findings(10 * GIB) == ["error"]
+    assert findings(20 * GIB) == ["warning"]
+    assert findings(500 * GIB) == []
+
+
+def test_the_demo_folder_is_where_the_preset_says() -> None:
+    """A wheel without its data would fail on the first command of the README."""
+    assert (shipped_folder() / "demo" / "dataset" / "metadata.jsonl").is_file()
+    assert (shipped_folder() / "demo" / "model" / "model_index.json").is_file()

@@ -1,0 +1,192 @@
+"""Images as the moments of their latents: computed once and kept on disk, or at every step.
+
+B draws, C latent channels (4), H and W latent rows and columns (pixels / 8).
+
+The VAE costs 46 % of the U-Net's own work per image, and decoding JPEGs more CPU than most
+hosts have; neither changes between epochs when the crop is fixed. Moments (mean and
+log-variance, the log-variance not yet clamped) are kept rather than latents, so that each visit
+still samples anew.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from sdcore.data import DataIndex, decode_image
+from sdcore.task.train_spec import TrainSpec
+from sdcore.train.encoder import MomentsEncoder
+from sdcore.train.filling import Filler, Progress, Share
+from sdcore.train.images import square
+from sdcore.train.records import TensorRecords
+
+_MOST_THREADS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One visit to one image, all choices made.
+
+    Attributes:
+        position: Global sample index: which visit of the run this is.
+        row: In the data index.
+        caption: Which of the row's captions.
+        flip: Mirror left and right.
+        crop: (u, v) in [0, 1): place of a random crop; not looked at with ``center_crop``.
+    """
+
+    position: int
+    row: int
+    caption: int
+    flip: bool
+    crop: tuple[float, float]
+
+
+class LatentSource(Protocol):
+    """Gives the moments for draws."""
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """The rows that can be drawn, rising; the same on every rank."""
+
+    @property
+    def cached(self) -> bool:
+        """Whether moments come from the disk; then no VAE is needed any more."""
+
+    def moments(self, draws: Sequence[Draw]) -> Tensor:
+        """Return mean and log-variance, (B, 2C, H, W), float32; the log-variance unclamped.
+
+        On the CPU when cached, else on the device. Not from two threads at once unless cached.
+        """
+
+
+def build_latents(
+    index: DataIndex,
+    spec: TrainSpec,
+    vae: Any,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    cache_root: Path,
+    rank: int,
+    world_size: int,
+    barrier: Callable[[], None],
+    progress: Progress,
+    on_skip: Callable[[str], None],
+) -> LatentSource:
+    """Make the images of ``index`` ready for training.
+
+    Cached when ``spec.cache_latents`` and the crop is fixed: ``center_crop``, or every image is
+    a square once resized. Ranks share the encoding and see each other's records; ranks on hosts
+    without a common disk each do what they miss. Not cached, every image is still decoded once
+    before training, so that a corrupt one stops now and not at step 9,000.
+
+    Args:
+        index: The data.
+        spec: Resolution, crop, flip, interpolation, and what to do about bad images.
+        vae: An ``AutoencoderKL``; moved to ``device`` and ``dtype``, frozen.
+        device: Where to encode.
+        dtype: In what precision; fp16 falls back to fp32 where it overflows.
+        cache_root: The folder of all caches.
+        rank: Of this process.
+        world_size: Number of processes.
+        barrier: Waits for all of them.
+        progress: Told (done, total) in images, of this rank's share.
+        on_skip: Told the name of each image left out, on every rank.
+
+    Raises:
+        NotReadyError: A bad image, unless they are skipped; no usable image; no room.
+    """
+    encoder = MomentsEncoder(vae, device, dtype, spec.resolution)
+    filler = Filler(index, spec, encoder, cache_root, progress)
+    share = Share(rank, world_size, barrier)
+    threads = _threads(spec)
+    store = None
+    with ThreadPoolExecutor(threads, "images") as pool:
+        if not (spec.cache_latents and spec.center_crop):
+            filler.look_at_all(pool, share)
+        if spec.cache_latents and (spec.center_crop or filler.all_square()):
+            store = filler.encode_all(pool, share)
+    rows = filler.usable(on_skip)
+    if store is None:
+        return LiveLatents(index, spec, encoder, rows, threads)
+    records = TensorRecords(store, filler.places(store, rows), encoder.shape, dtype)
+    return CachedLatents(records, rows, flips=1 + spec.random_flip)
+
+
+class CachedLatents:
+    """Moments from the disk, or from memory when they are few. Implements ``LatentSource``.
+
+    Args:
+        records: The moments of each row in ``rows``, plain and then mirrored where flips is 2.
+        rows: The rows that can be drawn.
+        flips: 1 or 2.
+    """
+
+    cached = True
+
+    def __init__(self, records: TensorRecords, rows: Sequence[int], flips: int) -> None:
+        self.rows = rows
+        self._records, self._flips = records, flips
+        self._slots = {row: slot * flips for slot, row in enumerate(rows)}
+
+    def moments(self, draws: Sequence[Draw]) -> Tensor:
+        """Return (B, 2C, H, W), float32, on the CPU; safe from several threads."""
+        mirrored = self._flips - 1
+        slots = [self._slots[draw.row] + (mirrored if draw.flip else 0) for draw in draws]
+        return self._records.take(slots).to(torch.float32)
+
+
+class LiveLatents:
+    """Moments computed at each visit, for crops that differ. Implements ``LatentSource``."""
+
+    cached = False
+
+    def __init__(
+        self,
+        index: DataIndex,
+        spec: TrainSpec,
+        encoder: MomentsEncoder,
+        rows: Sequence[int],
+        threads: int,
+    ) -> None:
+        self.rows = rows
+        self._index, self._spec, self._encoder = index, spec, encoder
+        self._pool = ThreadPoolExecutor(threads, "images")
+
+    def moments(self, draws: Sequence[Draw]) -> Tensor:
+        """Return (B, 2C, H, W), float32, on the device.
+
+        Raises:
+            NotReadyError: An image went away or changed since the start.
+        """
+        pixels = list(self._pool.map(self._prepare, draws))
+        names = [self._index.rows[draw.row].name for draw in draws]
+        size = self._encoder.batch
+        parts = [
+            self._encoder.encode(torch.stack(pixels[at : at + size]), names[at : at + size])
+            for at in range(0, len(draws), size)
+        ]
+        return torch.cat(parts).to(torch.float32)
+
+    def _prepare(self, draw: Draw) -> Tensor:
+        spec, name = self._spec, self._index.rows[draw.row].name
+        return square(
+            decode_image(self._index.read(draw.row), name),
+            name,
+            spec.resolution,
+            spec.image_interpolation_mode,
+            crop=None if spec.center_crop else draw.crop,
+            flip=draw.flip and spec.random_flip,
+        )
+
+
+def _threads(spec: TrainSpec) -> int:
+    if spec.dataloader_num_workers is not None:
+        return max(1, spec.dataloader_num_workers)
+    return min(_MOST_THREADS, len(os.sched_getaffinity(0)))

@@ -1,0 +1,360 @@
+"""The training loop: windows of forward passes, one update each, and what is due between them.
+
+Nothing in a window waits for the device (fp16 apart, see ``optimizing``). Loss, gradient norm
+and the ranks' wishes travel together as one small vector that is added over the ranks and read
+one window late, so every rank sees a stop at the same window and leaves at the same step.
+"""
+
+import math
+import time
+from collections import deque
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sdcore.errors import SdError
+from sdcore.runs import requests
+from sdcore.train import checkpoint
+from sdcore.train.batches import Batches
+from sdcore.train.ema import Ema
+from sdcore.train.late import LateReader
+from sdcore.train.optimizing import Updater
+from sdcore.train.outcome import NonFiniteError
+from sdcore.train.plan import Plan
+from sdcore.train.randomness import Stream, generator, micro_positions
+from sdcore.train.samples import Sampler
+from sdcore.train.session import Job
+from sdcore.train.step import Objective
+from sdcore.train.trackers import Trackers
+from sdcore.units import duration, size
+
+_POLL = 0.25  # s between two looks at requests/
+_PATIENCE = 20  # windows of fp16 in a row that may overflow: from a scale of 65536 to 1/16
+_SPEED_WINDOWS = 20
+
+
+class Note(NamedTuple):
+    """What the host knows of a window when its numbers are still on their way."""
+
+    step: int  # that the window makes, or tried to make
+    start: int  # position of its first sample
+    changed: bool
+    lr: float
+    at: float  # when its work was handed to the device, monotonic s
+    loss_scale: float | None  # after it; None without loss scaling
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """The parts a loop works with, all on their device.
+
+    Attributes:
+        net: The U-Net as it is called: wrapped, with several processes.
+        unet: The same without the wrapper.
+        fingerprint: Of the data, for checkpoints.
+        dropout: Whether the U-Net draws random numbers of its own.
+    """
+
+    plan: Plan
+    batches: Batches
+    net: torch.nn.Module
+    unet: Any
+    objective: Objective
+    updater: Updater
+    ema: Ema | None
+    sampler: Sampler | None
+    trackers: Trackers
+    fingerprint: str
+    dropout: bool
+
+
+@dataclass
+class Loop:
+    """Runs windows from ``step`` to the plan's end.
+
+    Attributes:
+        step: Updates made.
+        window: Windows run; fp16 can leave an update out.
+        samples: Images consumed: position of the next window's first one.
+        saved: Step of the newest checkpoint, if it holds the present state.
+    """
+
+    job: Job
+    kit: Kit
+    step: int = 0
+    window: int = 0
+    samples: int = 0
+    saved: int | None = None
+    _reader: LateReader[Note] = field(default_factory=LateReader)
+    _wishes: set[str] = field(default_factory=set)
+    _polled: float = -math.inf
+    _asked: frozenset[str] = frozenset()
+    _overflows: int = 0
+    _clock: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_SPEED_WINDOWS))
+
+    def run(self) -> bool:
+        """Train to the end.
+
+        Returns:
+            False if a stop was asked for; the state is then saved.
+
+        Raises:
+            NonFiniteError: The loss or the gradients are not finite.
+        """
+        self._enter_training()
+        while self.step < self.kit.plan.steps:
+            advanced = self.run_window()
+            self._read(keep=1)
+            if not self._due(advanced):
+                continue
+            self._read(keep=0)  # nothing is saved or drawn before its loss was seen
+            stopping = "stop" in self._wishes and self.step < self.kit.plan.steps
+            self._pause(advanced, stopping=stopping)
+            if stopping:
+                return False
+        return True
+
+    def run_window(self) -> bool:
+        """Run one accumulation window and its update; say whether the weights changed."""
+        spec, world, device = self.job.spec, self.job.world, self.job.world.device
+        passes = spec.gradient_accumulation_steps
+        total = torch.zeros((), device=device)
+        for micro in range(passes):
+            with self._sync(last=micro == passes - 1):
+                part = self.forward(micro) / passes
+                self.kit.updater.scaler.scale(part).backward()  # type: ignore[no-untyped-call]
+            total += part.detach()
+        lr = self.kit.updater.rate(self.step)
+        norm, changed = self.kit.updater.apply(self.step)
+        start, self.samples = self.samples, self.samples + self.kit.plan.window
+        self.window += 1
+        updater = self.kit.updater
+        note = Note(self.step + 1, start, changed, lr, time.monotonic(), updater.loss_scale,
+                    updater.skipped)  # fmt: skip
+        if changed:
+            self.step += 1
+            self.saved = None
+            if self.kit.ema is not None:
+                self.kit.ema.step(self.kit.updater.parameters)
+        wishes = [torch.full((), float(wish), device=device) for wish in self._own_wishes()]
+        vector = torch.stack([total / world.size, norm / world.size, *wishes])
+        self._reader.push(world.sum_(vector), note)
+        return changed
+
+    def forward(self, micro: int) -> Tensor:
+        """Return the loss of one forward pass, a scalar on the device."""
+        job = self.job
+        positions = micro_positions(
+            self.samples, micro, job.world.rank, job.world.size, job.spec.train_batch_size
+        )
+        batch = self.kit.batches.at(positions)
+        if self.kit.dropout:
+            source = generator(self.kit.plan.seed, Stream.DROPOUT, positions[0])
+            torch.manual_seed(int(source.integers(1 << 62)))
+        enabled = job.precision.mode != "no"
+        with torch.autocast(job.world.device.type, job.precision.dtype, enabled=enabled):
+            return self.kit.objective(batch, self._predict)
+
+    def _predict(self, noisy_BCHW: Tensor, timesteps_B: Tensor, text_BLD: Tensor) -> Tensor:
+        predicted_BCHW: Tensor = self.kit.net(noisy_BCHW, timesteps_B, text_BLD, return_dict=False)[
+            0
+        ]
+        return predicted_BCHW
+
+    def _sync(self, *, last: bool) -> AbstractContextManager[Any]:
+        """Let gradients travel between ranks in the last pass of a window alone."""
+        if last or self.job.world.size == 1:
+            return nullcontext()
+        context: AbstractContextManager[Any] = self.kit.net.no_sync()  # type: ignore[operator]
+        return context
+
+    def _own_wishes(self) -> tuple[bool, bool, bool]:
+        """Return what this rank was asked: stop, checkpoint, sample."""
+        run = self.job.places.run
+        if self.job.world.leads and time.monotonic() - self._polled >= _POLL:
+            self._polled = time.monotonic()
+            kinds: tuple[requests.Kind, ...] = ("stop", "checkpoint", "sample")
+            self._asked = frozenset(k for k in kinds if requests.pending(run, k) is not None)
+        stop = self.job.stop.by is not None or "stop" in self._asked
+        return stop, "checkpoint" in self._asked, "sample" in self._asked
+
+    def _read(self, *, keep: int) -> None:
+        """Take in the numbers that have arrived: streams, wishes, and whether they are finite."""
+        for values, note in self._reader.take(keep=keep):
+            loss, norm, stop, save, draw = values
+            named = (("stop", stop), ("checkpoint", save), ("sample", draw))
+            self._wishes |= {name for name, wish in named if wish}
+            self._check_finite(loss, norm, note)
+            if note.changed:
+                self._tell(loss, norm, note)
+
+    def _check_finite(self, loss: float, norm: float, note: Note) -> None:
+        if note.changed and math.isfinite(loss) and math.isfinite(norm):
+            self._overflows = 0
+            return
+        self._overflows += 1
+        if self.kit.updater.scaler.is_enabled() and self._overflows < _PATIENCE:
+            return
+        positions = list(range(note.start, note.start + self.kit.plan.window))
+        chances = self.kit.batches.chances
+        files, timesteps = chances.names(positions), chances.timesteps_at(positions)
+        good = self.job.record.checkpoint
+        self.job.report.event(
+            "non_finite", step=note.step, loss=loss, timesteps=timesteps, files=files,
+            good_checkpoint=good,
+        )  # fmt: skip
+        self.job.record.step = note.step
+        raise NonFiniteError(
+            f"the loss is not finite at step {note.step}",
+            cause=f"loss {loss}, gradient norm {norm}; images {', '.join(files[:4])}, "
+            f"timesteps {timesteps[:4]}",
+            remedy=f"resume from {good} with a lower learning_rate" if good
+            else "lower learning_rate, or use bf16 or fp32 instead of fp16",
+        )  # fmt: skip
+
+    def _tell(self, loss: float, norm: float, note: Note) -> None:
+        """Write the line of a step that was made."""
+        plan, job = self.kit.plan, self.job
+        job.record.step = note.step
+        end = note.start + plan.window
+        speed = self._speed(end, note.at)
+        on_gpu = job.world.device.type == "cuda"
+        job.report.metrics(
+            step=note.step, epoch=round(plan.epochs_at(end), 6), loss=loss, lr=note.lr,
+            grad_norm=norm, images_per_s=speed,
+            loss_scale=note.loss_scale,
+            skipped=None if note.loss_scale is None else note.skipped,
+            gpu_allocated=torch.cuda.memory_allocated() if on_gpu else None,
+            gpu_peak=torch.cuda.max_memory_allocated() if on_gpu else None,
+        )  # fmt: skip
+        self.kit.trackers.log({"train_loss": loss, "lr": note.lr, "grad_norm": norm}, note.step)
+        job.report.progress(note.step, plan.steps, loss, note.lr, speed, plan.window)
+
+    def _speed(self, end: int, at: float) -> float | None:
+        """Return images per second over the last windows since the last pause."""
+        self._clock.append((at, end))
+        began, first = self._clock[0]
+        return (end - first) / (at - began) if at > began else None
+
+    def _due(self, advanced: bool) -> bool:
+        plan, every = self.kit.plan, self.job.spec.checkpointing_steps
+        return bool(self._wishes) or (
+            advanced
+            and (self.step % every == 0 or self.step == plan.steps or plan.samples_due(self.step))
+        )
+
+    def _pause(self, advanced: bool, *, stopping: bool) -> None:
+        """Do what is due between two windows: save first, then draw."""
+        plan, spec = self.kit.plan, self.job.spec
+        ending = stopping or self.step == plan.steps
+        if ending or "checkpoint" in self._wishes or self.step % spec.checkpointing_steps == 0:
+            self.save(must=stopping)
+        if (
+            "sample" in self._wishes or (advanced and plan.samples_due(self.step))
+        ) and not stopping:
+            self.sample()
+        if self.job.world.leads:
+            for kind in self._wishes & {"checkpoint", "sample"}:
+                requests.done(self.job.places.run, kind)  # type: ignore[arg-type]
+        self._wishes.clear()
+        self._asked, self._polled = frozenset(), -math.inf
+        if not ending:
+            self._enter_training()
+
+    def _enter_training(self) -> None:
+        self.job.report.phase("training", self.step, self.kit.plan.steps, "steps")
+        self._clock.clear()
+        self._clock.append((time.monotonic(), self.samples))
+
+    def save(self, *, must: bool) -> None:
+        """Save a checkpoint, unless this step has one.
+
+        Args:
+            must: A failure ends the training: the state would be lost. Otherwise it is a
+                warning, and the last good checkpoint stays.
+        """
+        if self.saved == self.step:
+            return
+        job = self.job
+        job.report.phase("saving")
+        try:
+            saved = job.world.lead(self._write)
+        except SdError as error:
+            if must:
+                raise
+            if job.world.leads:
+                job.report.warn(f"{error.what}: {error.cause}; training goes on")
+            return
+        self.saved = self.step
+        job.record.checkpoint = job.places.shown(saved.path)
+        job.record.write("running", "")
+        job.report.event(
+            "checkpoint", step=self.step, path=job.record.checkpoint, size=saved.size,
+            seconds=saved.seconds,
+        )  # fmt: skip
+        job.report.say(
+            f"saved {job.record.checkpoint}  {size(saved.size)} in {duration(saved.seconds)}"
+        )
+
+    def _write(self) -> checkpoint.Saved:
+        job, kit = self.job, self.kit
+        progress = checkpoint.Progress(
+            step=self.step, window=self.window, samples=self.samples, seed=kit.plan.seed,
+            images=kit.plan.images, fingerprint=kit.fingerprint, world_size=job.world.size,
+            skipped=kit.updater.skipped, scaler=kit.updater.scaler.state_dict(),
+            ema_updates=kit.ema.updates if kit.ema else None,
+            lr=kit.updater.rate(max(0, self.step - 1)), device=job.world.device.type,
+            precision=job.precision.mode, spec=job.spec.model_dump(mode="json"),
+        )  # fmt: skip
+        ema = kit.ema.model if kit.ema else None
+        contents = checkpoint.Contents(kit.unet, ema, kit.updater.optimizer, progress)
+        return checkpoint.save(job.places.checkpoints, contents, job.spec.checkpoints_total_limit)
+
+    def draw_missing(self) -> None:
+        """Draw what is due before the first window.
+
+        The base model before training; on a resume, what a kill after the save left out.
+        """
+        if self.step == 0:
+            self.sample(base=True)
+            return
+        there = (self.job.places.samples / f"step-{self.step}").exists()
+        if self.kit.plan.samples_due(self.step) and not there:
+            self.sample()
+
+    def sample(self, *, base: bool = False) -> None:
+        """Draw the prompts on rank 0 while the others wait. A failure is a warning.
+
+        Args:
+            base: The weights are still those of the source model.
+        """
+        if self.kit.sampler is None:
+            if "sample" in self._wishes and self.job.world.leads:
+                self.job.report.warn("no samples: validation_prompts is not set")
+            return
+        self.job.report.phase("sampling")
+        drawn: tuple[Path, int] | None = self.job.world.lead(lambda: self._draw(base=base))
+        if drawn is None:
+            return
+        path, number = self.job.places.shown(drawn[0]), drawn[1]
+        self.job.report.event("sample", step=self.step, path=path, count=number)
+        self.job.report.say(f"drew {path}")
+
+    def _draw(self, *, base: bool) -> tuple[Path, int] | None:
+        sampler, ema = self.kit.sampler, self.kit.ema
+        assert sampler is not None
+        unets = {"base" if base else "raw": self.kit.unet}
+        if ema is not None and not base:
+            unets["ema"] = ema.model
+        try:
+            return sampler.draw(self.step, unets)
+        except Exception as error:  # noqa: BLE001 - told; pictures must not cost the run
+            self.job.report.warn(f"no samples of step {self.step}: {type(error).__name__}: {error}")
+            if self.job.world.device.type == "cuda":
+                torch.cuda.empty_cache()
+            return None

@@ -1,0 +1,129 @@
+"""Writes the final pipeline: the trained U-Net in fp32, everything else as it was loaded."""
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
+
+from sdcore.errors import NotReadyError
+from sdcore.runs.files import read_json, sync_folder, write_json
+from sdcore.train.models import Models, Source
+
+_PARTIAL = ".partial"
+_OLD = ".old"
+_INDEX = "model_index.json"
+
+
+def save(target: Path, unet: UNet2DConditionModel, models: Models) -> int:
+    """Write the pipeline aside, then move its parts into ``target``.
+
+    Nothing in ``target`` that is no part of a pipeline is touched: a drop-in's ``output_dir``
+    holds checkpoints, and may be a folder the user has other things in.
+
+    Args:
+        target: The pipeline folder.
+        unet: The weights to publish.
+        models: The other parts; back in fp32 here, as they were read.
+
+    Returns:
+        Bytes written.
+    """
+    aside = target.with_name(f".{target.name}{_PARTIAL}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    _write(aside, unet, models)
+    total = sum(path.stat().st_size for path in aside.rglob("*") if path.is_file())
+    _move_in(aside, target)
+    return total
+
+
+def check_target(target: Path, source: Source) -> None:
+    """Refuse to replace the model that is trained from.
+
+    Raises:
+        NotReadyError: ``target`` is that model's folder.
+    """
+    if source.folder is not None and source.folder.resolve() == target.resolve():
+        raise NotReadyError(
+            f"the output folder {target}",
+            cause="it is the folder of the model that is trained, which would be overwritten",
+            remedy="set output_dir to another folder",
+        )
+
+
+def _write(aside: Path, unet: UNet2DConditionModel, models: Models) -> None:
+    source = _local(models.source)
+    index = read_json(source / _INDEX) or {}
+    scheduler = _scheduler(source, models)
+    pipeline = StableDiffusionPipeline(
+        vae=models.vae.to(dtype=torch.float32),
+        text_encoder=models.text_encoder.to(dtype=torch.float32),
+        tokenizer=models.tokenizer,
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(aside)
+    _copy_others(source, aside, index)
+
+
+def _scheduler(source: Path, models: Models) -> object:
+    """Return the source's scheduler, of its own class, with the prediction type of training.
+
+    The reference publishes the untouched one: trained with another prediction type, its pipeline
+    draws noise.
+    """
+    import diffusers  # noqa: PLC0415 - by name below
+
+    config = json.loads((source / "scheduler" / "scheduler_config.json").read_bytes())
+    name = str(config.get("_class_name", ""))
+    kind = getattr(diffusers, name, None) if name.endswith("Scheduler") else None
+    if kind is None:
+        return models.sampler
+    return kind.from_config({**config, "prediction_type": models.schedule.config.prediction_type})
+
+
+def _copy_others(source: Path, aside: Path, index: dict[str, object]) -> None:
+    """Carry over parts we never load, such as the safety checker, byte for byte."""
+    written = json.loads((aside / _INDEX).read_bytes())
+    for name, entry in index.items():
+        if written.get(name) not in (None, [None, None]) or not (source / name).is_dir():
+            continue
+        shutil.copytree(source / name, aside / name)
+        written[name] = entry
+    written["requires_safety_checker"] = bool(
+        index.get("requires_safety_checker") and (aside / "safety_checker").is_dir()
+    )
+    write_json(aside / _INDEX, written)
+
+
+def _local(source: Source) -> Path:
+    """Return the folder of the source; of a hub model, its copy in the hub's cache."""
+    if source.folder is not None:
+        return source.folder
+    return Path(DiffusionPipeline.download(source.name, **source.options))
+
+
+def _move_in(aside: Path, target: Path) -> None:
+    """Replace part by part; the index goes first and comes last, so half a swap does not load."""
+    if not target.exists():
+        aside.rename(target)
+        sync_folder(target.parent)
+        return
+    (target / _INDEX).unlink(missing_ok=True)
+    for part in sorted(aside.iterdir()):
+        if part.name == _INDEX:
+            continue
+        place, old = target / part.name, target / f".{part.name}{_OLD}"
+        shutil.rmtree(old, ignore_errors=True)
+        if place.exists():
+            place.rename(old)
+        part.rename(place)
+        shutil.rmtree(old, ignore_errors=True)
+    (aside / _INDEX).rename(target / _INDEX)
+    aside.rmdir()
+    sync_folder(target)

@@ -1,0 +1,97 @@
+"""What the trainer tells: streams for programs, short lines on stderr for people."""
+
+import sys
+import time
+from typing import Any
+
+from sdcore.runs.files import LineWriter
+from sdcore.text import clean_line
+from sdcore.train.places import Places
+from sdcore.units import duration, rate
+
+_PHASE_INTERVAL = 1.0  # s between two lines of the same counted phase
+_SAID = {"loading", "caching", "training"}  # others end in a line that says more, or come often
+_LINE_INTERVAL = 30.0  # s between two progress lines for people, unless 5 % pass sooner
+
+
+def say(text: str) -> None:
+    """Write one line for people. Text from outside is cleaned."""
+    sys.stderr.write(clean_line(text, 2000) + "\n")
+    sys.stderr.flush()
+
+
+class Report:
+    """Writes the streams on rank 0; on other ranks only warnings are said."""
+
+    def __init__(self, places: Places, *, leads: bool) -> None:
+        self._attempt = places.attempt
+        self._events = LineWriter(places.run.events) if leads else None
+        self._metrics = LineWriter(places.run.metrics) if leads else None
+        self._phase_at = 0.0
+        self._phase = ""
+        self._told: set[str] = set()
+        self._said_at, self._said_share = 0.0, -1.0
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Append one line to ``events.jsonl``: see ``sdcore.runs.events``."""
+        if self._events is not None:
+            self._events.write(
+                {"kind": kind, "at": time.time(), "attempt": self._attempt, **fields}
+            )
+
+    def metrics(self, **fields: Any) -> None:
+        """Append one line to ``metrics.jsonl``."""
+        if self._metrics is not None:
+            self._metrics.write({"at": time.time(), "attempt": self._attempt, **fields})
+
+    def say(self, text: str) -> None:
+        """Write one line for people, from rank 0 alone."""
+        if self._events is not None:
+            say(text)
+
+    def warn(self, text: str) -> None:
+        """Tell a thing a person should know; training goes on."""
+        self.event("warning", text=text)
+        say(f"warning: {text}")
+
+    def choice(self, what: str, chosen: str, because: str) -> None:
+        """Tell what was chosen for the person, and why."""
+        self.event("choice", what=what, chosen=chosen, because=because)
+        self.say(f"{what}: {chosen}, because {because}")
+
+    def phase(
+        self, phase: str, done: int | None = None, total: int | None = None, unit: str | None = None
+    ) -> None:
+        """Enter a phase, or tell how far it is; a counted phase is repeated at 1 Hz at most."""
+        now = time.monotonic()
+        same = phase == self._phase and done is not None
+        if same and done != total and now - self._phase_at < _PHASE_INTERVAL:
+            return
+        if phase not in self._told and phase in _SAID:
+            self._told.add(phase)
+            self.say(f"{phase} …")
+        self._phase, self._phase_at = phase, now
+        self.event("phase", phase=phase, done=done, total=total, unit=unit)
+
+    def progress(self, step: int, total: int, loss: float, lr: float, speed: float | None,
+                 batch: int) -> None:  # fmt: skip
+        """Say where training is, every 5 % or 30 s.
+
+        Args:
+            step: Optimizer steps done.
+            total: Of the whole run.
+            loss: Of this step.
+            lr: Of this step.
+            speed: Images per second over all ranks, if known.
+            batch: Images per step.
+        """
+        now, share = time.monotonic(), step / total
+        soon = now - self._said_at < _LINE_INTERVAL and share - self._said_share < 0.05
+        if soon and step != total:
+            return
+        self._said_at, self._said_share = now, share
+        left = (total - step) * batch / speed if speed else None
+        self.say(
+            f"step {step:,}/{total:,}  {share:4.0%}  loss {loss:.4f}  lr {lr:.3g}  "
+            f"{rate(speed, 'images')}  {duration(left)} left"
+        )

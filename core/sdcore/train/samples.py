@@ -1,0 +1,131 @@
+"""Draws the prompts during training, to ``samples/step-N/``.
+
+Each prompt has its own seed, made from the run's seed and its words: adding a prompt, or
+changing the order, changes no other picture. Raw and averaged weights get the same noise.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
+
+from sdcore.runs.files import write_json
+from sdcore.task.train_spec import TrainSpec
+from sdcore.train.models import Models
+from sdcore.train.precision import Precision
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """Draws with the models that are in memory; loads nothing.
+
+    Attributes:
+        models: VAE, text encoder, tokenizer and scheduler.
+        spec: Prompts, size, guidance.
+        seed: Of the run.
+        device: Where to draw.
+        precision: Of autocast.
+        folder: Holds ``step-N/``.
+    """
+
+    models: Models
+    spec: TrainSpec
+    seed: int
+    device: torch.device
+    precision: Precision
+    folder: Path
+
+    def draw(self, step: int, unets: dict[str, UNet2DConditionModel]) -> tuple[Path, int]:
+        """Write one picture per prompt and U-Net, and ``samples.json``.
+
+        Args:
+            step: Names the folder.
+            unets: By what they are: ``base``, ``raw``, ``ema``.
+
+        Returns:
+            The folder and the number of pictures in it.
+        """
+        aside = self.folder / f".step-{step}.partial"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        images: list[dict[str, Any]] = []
+        for weights, unet in unets.items():
+            with self._ready(unet) as pipeline:
+                images += self._pictures(pipeline, weights, aside)
+        record = {"format": FORMAT, "step": step, "images": images,
+                  "guidance_scale": self.spec.validation_guidance_scale,
+                  "inference_steps": self.spec.validation_inference_steps}  # fmt: skip
+        write_json(aside / "samples.json", record)
+        final = self.folder / f"step-{step}"
+        shutil.rmtree(final, ignore_errors=True)
+        aside.rename(final)
+        return final, len(images)
+
+    def _pictures(
+        self, pipeline: StableDiffusionPipeline, weights: str, folder: Path
+    ) -> list[dict[str, Any]]:
+        entries = []
+        for i, prompt in enumerate(self.spec.validation_prompts or ()):
+            seed = seed_of(self.seed, prompt)
+            name = f"{weights}-{i:02d}.png"
+            self._picture(pipeline, prompt, seed).save(folder / name)
+            entries.append({"file": name, "prompt": prompt, "seed": seed, "weights": weights})
+        return entries
+
+    def _picture(self, pipeline: StableDiffusionPipeline, prompt: str, seed: int) -> Image.Image:
+        with torch.autocast(
+            self.device.type, self.precision.dtype, enabled=self.precision.mode != "no"
+        ):
+            drawn = pipeline(
+                prompt,
+                height=self.spec.resolution,
+                width=self.spec.resolution,
+                num_inference_steps=self.spec.validation_inference_steps,
+                guidance_scale=self.spec.validation_guidance_scale,
+                # On the CPU: the same noise on every device.
+                generator=torch.Generator().manual_seed(seed),
+            )
+        image: Image.Image = drawn.images[0]
+        return image
+
+    @contextmanager
+    def _ready(self, unet: UNet2DConditionModel) -> Iterator[StableDiffusionPipeline]:
+        """Bring the models to the device, the U-Net to its evaluation mode, and all back."""
+        parts = (self.models.vae, self.models.text_encoder, unet)
+        homes = [next(part.parameters()).device for part in parts]
+        trained = unet.training
+        try:
+            for part in parts:
+                part.to(self.device)
+            unet.eval()
+            pipeline = StableDiffusionPipeline(
+                vae=self.models.vae,
+                text_encoder=self.models.text_encoder,
+                tokenizer=self.models.tokenizer,
+                unet=unet,
+                scheduler=self.models.sampler,
+                safety_checker=None,
+                feature_extractor=None,
+                requires_safety_checker=False,
+            )
+            pipeline.set_progress_bar_config(disable=True)
+            yield pipeline
+        finally:
+            unet.train(trained)
+            for part, home in zip(parts, homes, strict=True):
+                part.to(home)
+
+
+def seed_of(seed: int, prompt: str) -> int:
+    """Return the seed of a prompt's picture, in [0, 2^63)."""
+    digest = hashlib.sha256(f"{seed}\n{prompt}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

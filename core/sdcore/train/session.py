@@ -1,0 +1,251 @@
+"""One training from settings to pipeline: checks first, weights after, steps, result."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from sdcore.data import DataIndex, open_data
+from sdcore.errors import NotReadyError, UsageError
+from sdcore.runs import requests
+from sdcore.runs.paths import home, step_folders
+from sdcore.task.train_spec import TrainSpec
+from sdcore.text import clean_line
+from sdcore.train import checkpoint, hub, quiet
+from sdcore.train.arguments import Arguments
+from sdcore.train.outcome import RankRecord, StopEarly
+from sdcore.train.places import Places
+from sdcore.train.precision import Precision, choose
+from sdcore.train.randomness import draw_seed
+from sdcore.train.report import Report
+from sdcore.train.stopping import StopFlag
+from sdcore.train.world import World, join
+from sdcore.units import count, duration
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """The checkpoint a training goes on from.
+
+    Attributes:
+        folder: Validated.
+        progress: Its ``trainer.json``.
+        passed_over: Newer ones that do not validate, each with its reason.
+    """
+
+    folder: Path
+    progress: checkpoint.Progress
+    passed_over: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is settled before any weight is loaded."""
+
+    spec: TrainSpec
+    places: Places
+    record: RankRecord
+    stop: StopFlag
+    world: World
+    report: Report
+    precision: Precision
+    seed: int
+    index: DataIndex
+    resumption: Resumption | None
+
+    def check_stop(self) -> None:
+        """Leave now if somebody asked for it; for the time before the first step.
+
+        A request file counts for a single process alone: of several, one would leave and the
+        others wait for it. A signal reaches all of them.
+
+        Raises:
+            StopEarly: A stop is asked for.
+        """
+        if self.stop.by is not None:
+            raise StopEarly(f"{self.stop.by} before the first step; there is nothing to save")
+        if self.world.size == 1 and requests.pending(self.places.run, "stop") is not None:
+            raise StopEarly("on request before the first step; there is nothing to save")
+
+
+def run(arguments: Arguments, places: Places, record: RankRecord, stop: StopFlag) -> bool:
+    """Train.
+
+    Returns:
+        True when the run is complete, False when it was stopped and saved.
+
+    Raises:
+        SdError: Something is wrong that a person can put right.
+        StopEarly: A stop was asked for before the first step.
+    """
+    started = time.monotonic()
+    if arguments.hub_token is not None:
+        os.environ["HF_TOKEN"] = arguments.hub_token
+    world = join(os.environ)
+    report = Report(places, leads=world.leads)
+    job = _settle(arguments, places, record, stop, world, report)
+    job.check_stop()
+    from sdcore.train import building  # noqa: PLC0415 - diffusers: 3 s; wrong data must not cost it
+
+    quiet.set_loggers()
+    done = building.train(job)
+    if done:
+        report.phase("finished")
+        report.say(f"finished in {duration(time.monotonic() - started)}")
+    world.leave()
+    return done
+
+
+def _settle(
+    arguments: Arguments, places: Places, record: RankRecord, stop: StopFlag, world: World,
+    report: Report,
+) -> Job:  # fmt: skip
+    spec = arguments.spec
+    report.phase("loading")
+    for note in arguments.notes if world.leads else []:
+        report.warn(note)
+    precision = choose(spec, os.environ, world.device)
+    if precision.because is not None:
+        report.choice("mixed_precision", precision.mode, precision.because)
+    _prepare_device(spec, world.device)
+    if world.leads:
+        hub.check(spec, report)
+        _note_launcher(os.environ, report)
+        _forget_requests(os.environ, places)
+    resumption = _resumption(spec, places, world)
+    seed = _seed(spec, resumption, world, report)
+    index = _open(spec, seed, world)
+    _check_same_data(index, resumption)
+    captions = sum(len(row.captions) for row in index.rows)
+    report.event("data", images=len(index.rows), captions=captions, fingerprint=index.fingerprint)
+    report.say(f"data: {count(len(index.rows), 'image')}, {count(captions, 'caption')}")
+    return Job(spec, places, record, stop, world, report, precision, seed, index, resumption)
+
+
+def _prepare_device(spec: TrainSpec, device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # one shape for the whole run
+        if spec.allow_tf32:
+            torch.set_float32_matmul_precision("high")
+
+
+def _note_launcher(environ: Mapping[str, str], report: Report) -> None:
+    backend = environ.get("ACCELERATE_DYNAMO_BACKEND", "no")
+    if backend.lower() != "no":
+        report.warn(f"the launcher's dynamo backend {backend} has no effect")
+
+
+def _forget_requests(environ: Mapping[str, str], places: Places) -> None:
+    """A drop-in has no launcher that empties ``requests/``: an old stop would end it at once."""
+    if "SDTUI_RUN_DIR" not in environ:
+        kinds: tuple[requests.Kind, ...] = ("stop", "checkpoint", "sample")
+        for kind in kinds:
+            requests.done(places.run, kind)
+
+
+def _resumption(spec: TrainSpec, places: Places, world: World) -> Resumption | None:
+    """Find the checkpoint on rank 0; every rank then reads the same one."""
+
+    def find() -> tuple[Path | None, list[str]]:
+        checkpoint.remove_partials(places.checkpoints)
+        if spec.resume_from_checkpoint is None:
+            _refuse_leftovers(places)
+            return None, []
+        return checkpoint.find(places.checkpoints, spec.resume_from_checkpoint)
+
+    folder, passed_over = world.lead(find)
+    if folder is None:
+        return None
+    return Resumption(folder, checkpoint.Progress.read(folder), passed_over)
+
+
+def _refuse_leftovers(places: Places) -> None:
+    found = step_folders(places.checkpoints)
+    if found:
+        raise NotReadyError(
+            f"the folder {places.checkpoints}",
+            cause=f"it holds {found[-1].name} of an earlier training, which a later resume "
+            "could not tell from this one's",
+            remedy="pass --resume_from_checkpoint latest, or another output_dir, or delete it",
+        )
+
+
+def _seed(spec: TrainSpec, resumption: Resumption | None, world: World, report: Report) -> int:
+    if resumption is None:
+        chosen = spec.seed if spec.seed is not None else draw_seed()
+        return world.share(chosen)  # type: ignore[no-any-return]
+    rules = resumption.progress.seed
+    if spec.seed not in {None, rules} and world.leads:
+        report.warn(f"seed {spec.seed} has no effect: the checkpoint was trained with {rules}")
+    return rules
+
+
+def _open(spec: TrainSpec, seed: int, world: World) -> DataIndex:
+    source = spec.dataset_name or spec.train_data_dir or _mounted_data(os.environ)
+    if source is None:
+        raise UsageError(
+            "no data",
+            cause="neither --train_data_dir nor --dataset_name is given, and none is mounted",
+            remedy="pass --train_data_dir FOLDER",
+        )
+
+    def opened() -> DataIndex:
+        return open_data(
+            source, image_column=spec.image_column, caption_column=spec.caption_column,
+            config_name=spec.dataset_config_name, cache_dir=spec.cache_dir,
+            max_samples=spec.max_train_samples, seed=seed,
+        )  # fmt: skip
+
+    if world.size == 1:
+        return opened()
+    # Rank 0 first: the others then find a hub data set on the disk.
+    mine: list[DataIndex] = []
+    world.lead(lambda: mine.append(opened()))
+    return mine[0] if mine else opened()
+
+
+def _mounted_data(environ: Mapping[str, str]) -> str | None:
+    if "SDTUI_RUN_DIR" not in environ:
+        return None
+    target = "/mnt/dataset"
+    return environ.get("DATASET_DIR") or (target if Path(target).is_dir() else None)
+
+
+def _check_same_data(index: DataIndex, resumption: Resumption | None) -> None:
+    if resumption is None or index.fingerprint == resumption.progress.fingerprint:
+        return
+    old = resumption.progress
+    raise NotReadyError(
+        f"the data is not what {resumption.folder.name} was trained on",
+        cause=f"its fingerprint is {index.fingerprint[:12]} with {len(index.rows)} images, the "
+        f"checkpoint's is {old.fingerprint[:12]} with {old.images}: files, sizes or captions "
+        "changed",
+        remedy="put the data back as it was, or start a new run from the saved weights",
+    )
+
+
+def say_skipped(job: Job, skipped: list[str]) -> None:
+    """Warn once, on rank 0, of the images left out; every rank knows all of them."""
+    if skipped and job.world.leads:
+        shown = ", ".join(clean_line(name, 80) for name in skipped[:5])
+        more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
+        job.report.warn(f"{count(len(skipped), 'image')} could not be read and left out: "
+                        f"{shown}{more}")  # fmt: skip
+
+
+def cache_root() -> Path:
+    """Return the folder of moments and embeddings, shared by all runs of this user."""
+    return home() / "cache"
+
+
+def progress_of(job: Job, unit: str) -> Callable[[int, int], None]:
+    """Return a callback that reports a counted phase and leaves when a stop is asked for."""
+
+    def progress(done: int, total: int) -> None:
+        job.check_stop()
+        job.report.phase("caching", done, total, unit)
+
+    return progress

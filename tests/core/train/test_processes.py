@@ -1,0 +1,60 @@
+"""Two processes under accelerate: the same samples, the same noise, one decision to stop."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdcore.runs import requests
+from sdcore.runs.paths import RunDir
+from support.trained import Trained
+
+LAUNCHER = (
+    "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
+    "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
+)  # fmt: skip
+
+
+def test_two_processes_draw_what_one_draws_and_stop_together(
+    spawn: Callable[..., Any], train: Any, tmp_path: Path
+) -> None:
+    """The reference gives both ranks the same noise; a rank that leaves alone hangs the rest."""
+    process = spawn(
+        "--train_batch_size", "1", "--gradient_accumulation_steps", "2", "--max_train_steps",
+        "500", "--use_ema", out="two", launcher=LAUNCHER, fault="slow@seconds=0.05",
+        ACCELERATE_USE_CPU="true",
+    )  # fmt: skip
+    two = Trained(0, tmp_path / "two", "")
+    deadline = time.monotonic() + 120
+    while (
+        not (metrics := two.out / "metrics.jsonl").exists()
+        or len(metrics.read_text().splitlines()) < 6
+    ):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert requests.ask(RunDir(two.out), "stop", by="a test")
+    process.communicate(timeout=120)
+    assert process.returncode != 0  # torchrun says 1 for whatever its ranks say
+    ranks = [two.rank(0), two.rank(1)]
+    assert [rank["outcome"] for rank in ranks] == ["stopped", "stopped"]
+    stopped = ranks[0]["step"]
+    assert ranks[1]["step"] == stopped == max(two.metrics())
+    assert two.steps == [f"step-{stopped}"]
+
+    one = train("--train_batch_size", "2", "--gradient_accumulation_steps", "2", "--use_ema",
+                "--max_train_steps", str(stopped + 1), out="one")  # fmt: skip
+    for step, line in two.metrics().items():
+        assert line["loss"] == pytest.approx(one.metrics()[step]["loss"], rel=1e-5)
+        assert line["grad_norm"] == pytest.approx(one.metrics()[step]["grad_norm"], rel=1e-4)
+
+    more = train("--train_batch_size", "2", "--gradient_accumulation_steps", "2", "--use_ema",
+                 "--max_train_steps", str(stopped + 1), "--resume_from_checkpoint", "latest",
+                 out="two")  # fmt: skip
+    assert more.code == 0, more.err
+    (event,) = more.events("resumed")
+    assert event["exact"] is False
+    last = stopped + 1
+    assert more.metrics()[last]["loss"] == pytest.approx(one.metrics()[last]["loss"], rel=1e-5)

@@ -1,0 +1,1 @@
+"""One file per command; each has ``run(args)``, which returns the exit code."""

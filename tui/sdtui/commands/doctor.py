@@ -1,0 +1,21 @@
+"""``sdtui doctor``: what this host has, and what will bite later."""
+
+import argparse
+
+from sdcore.checks.host import host_facts
+from sdtui.terminal import out, out_json, rows, say
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the facts, then the warnings."""
+    facts = host_facts()
+    warnings = facts.warnings()
+    if args.json:
+        told = [{"what": w, "cause": c, "remedy": r} for w, c, r in warnings]
+        out_json({**facts.to_record(), "warnings": told})
+        return 0
+    for line in rows(facts.lines()):
+        out(line)
+    for what, cause, remedy in warnings:
+        say(f"warning: {what}\n  cause:  {cause}\n  remedy: {remedy}")
+    return 0

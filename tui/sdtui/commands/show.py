@@ -1,0 +1,141 @@
+"""``sdtui show``: everything of one run."""
+
+import argparse
+import shlex
+import time
+from typing import Any
+
+from sdcore import units
+from sdcore.launch.plan import mask_env
+from sdcore.runs.fields import Fields, read_fields
+from sdcore.runs.files import last_records
+from sdcore.runs.paths import RunDir, step_folders
+from sdcore.runs.status import Status, read_status
+from sdcore.runs.store import find_run
+from sdcore.text import clean_line
+from sdtui.secrets import mask_of
+from sdtui.terminal import out, out_json, rows, state_sign
+from sdtui.words import event_words, load_line, loss_words, path_words, state_words, step_words
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write what is known, in sections; with ``--json`` as one object."""
+    run_dir = find_run(args.run_ref)
+    status = read_status(run_dir)
+    launch = (read_fields(run_dir.launch) or Fields(None)).record
+    launch = {**launch, "env": _masked_env(launch)}
+    if args.json:
+        out_json(_record(run_dir, status, launch))
+        return 0
+    mask = mask_of(run_dir)
+    pairs = [*_now(status), *_results(run_dir, status), *_start(run_dir, launch)]
+    for line in rows([(label, mask(words)) for label, words in pairs]):
+        out(line)
+    _tell_warnings(run_dir)
+    if status.state == "failed" and status.last_lines:
+        out("\nthe log ends:")
+        for text in status.last_lines:
+            out(f"  | {mask(text)}")
+    return 0
+
+
+def _masked_env(launch: dict[str, Any]) -> dict[str, str]:
+    """The launcher has masked it already; a record made by hand may not be."""
+    env = launch.get("env")
+    return mask_env({str(k): str(v) for k, v in env.items()}) if isinstance(env, dict) else {}
+
+
+def _record(run_dir: RunDir, status: Status, launch: dict[str, Any]) -> dict[str, Any]:
+    mask = mask_of(run_dir)
+    record = {**status.to_record(), "last_lines": [mask(line) for line in status.last_lines]}
+    folders = {
+        "checkpoints": [str(path) for path in step_folders(run_dir.checkpoints)],
+        "samples": [str(path) for path in step_folders(run_dir.samples)],
+    }
+    return {**record, "path": run_dir.root, "log": run_dir.log, **folders, "launch": launch}
+
+
+def _now(status: Status) -> list[tuple[str, str]]:
+    pairs = [
+        ("run", status.id),
+        ("state", f"{state_sign(status.state)}{state_words(status)[len(status.state) :]}"),
+    ]
+    if status.remedy:
+        pairs.append(("remedy", clean_line(status.remedy)))
+    if status.phase and not status.over:
+        count = f" {status.phase_done}/{status.phase_total}" if status.phase_total else ""
+        pairs.append(("phase", status.phase + count))
+    pairs += [("step", step_words(status)), ("loss", loss_words(status.loss))]
+    if status.images_per_s is not None:
+        pairs.append(("pace", units.rate(status.images_per_s, "images")))
+    if status.epoch is not None:
+        pairs.append(("epoch", f"{status.epoch:.2f}"))
+    pairs.append(("elapsed", units.duration(status.elapsed)))
+    if status.eta_s is not None:
+        pairs.append(("ETA", units.duration(status.eta_s)))
+    pairs.append(("attempt", str(status.attempt)))
+    if status.started is not None:
+        pairs.append(("started", _clock(status.started)))
+    if status.ended is not None:
+        pairs.append(("ended", _clock(status.ended)))
+    pairs.append(("GPUs", ", ".join(status.gpus) or "none"))
+    return pairs + _end(status)
+
+
+def _end(status: Status) -> list[tuple[str, str]]:
+    pairs = []
+    if status.exit_code is not None:
+        own = "" if status.code is None else f"; its start command returned {status.code}"
+        signal = f"; ended by {status.signal_name}" if status.signal_name else ""
+        pairs.append(("exit code", f"{status.exit_code}{own}{signal}"))
+    if status.peak_gpu_memory is not None:
+        pairs.append(("peak GPU", units.size(status.peak_gpu_memory)))
+    if status.peak_rss is not None:
+        pairs.append(("peak RSS", units.size(status.peak_rss)))
+    return pairs
+
+
+def _results(run_dir: RunDir, status: Status) -> list[tuple[str, str]]:
+    pairs = [("folder", path_words(run_dir.root)), ("log", path_words(run_dir.log))]
+    if status.checkpoint is not None:
+        pairs.append(("checkpoint", path_words(status.checkpoint)))
+    kept = [path.name for path in step_folders(run_dir.checkpoints)]
+    if kept:
+        pairs.append(("kept", ", ".join(kept)))
+    samples = step_folders(run_dir.samples)
+    if samples:
+        pairs.append(("samples", f"{path_words(samples[-1])} and {len(samples) - 1} earlier"))
+    if status.pipeline is not None:
+        pairs += [
+            ("pipeline", path_words(status.pipeline)),
+            ("load it", load_line(status.pipeline)),
+        ]
+    return pairs
+
+
+def _start(run_dir: RunDir, launch: dict[str, Any]) -> list[tuple[str, str]]:
+    fields = Fields(launch)
+    argv, versions = launch.get("argv"), launch.get("versions")
+    pairs = [("task", path_words(run_dir.task))]
+    if fields.text("description"):
+        pairs.insert(0, ("about", str(fields.text("description"))))
+    if isinstance(argv, list):
+        pairs.append(("command", clean_line(shlex.join(map(str, argv)), 20_000)))
+    pairs += [("env", clean_line(f"{k}={v}")) for k, v in launch["env"].items()]
+    if isinstance(versions, dict):
+        pairs.append(("versions", clean_line(" ".join(f"{k} {v}" for k, v in versions.items()))))
+    return pairs
+
+
+def _tell_warnings(run_dir: RunDir) -> None:
+    events = last_records(run_dir.events, want=10_000, window=1 << 20)
+    told = [event_words(e) for e in events if e.get("kind") in {"warning", "non_finite"}]
+    for text in dict.fromkeys(text for text in told if text):
+        out(text)
+
+
+def _clock(at: float) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    except (OverflowError, ValueError, OSError):  # a record made by hand can hold any number
+        return "–"

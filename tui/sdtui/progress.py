@@ -1,0 +1,182 @@
+"""The three ways to show a run that is followed: one bar, plain lines, JSON lines.
+
+All of them are fed by ``Follower.poll``, at most four times a second, and draw nothing between.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Protocol, TextIO
+
+from sdcore import units
+from sdcore.runs.follow import Update
+from sdcore.runs.logs import Mask
+from sdcore.runs.paths import RunDir
+from sdcore.runs.status import Status
+from sdtui import words
+
+_SHARE = 20  # a plain line every twentieth of the way, 5 %
+_SILENCE_S = 30.0  # and at least this often
+
+
+class Display(Protocol):
+    """Shows what happens to one run."""
+
+    def note(self, text: str) -> None:
+        """Tell a person something, once."""
+
+    def show(self, update: Update) -> None:
+        """Take in what one poll found."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+
+class PlainDisplay:
+    """Writes a line where something happens: for logs, pipes and screen readers.
+
+    Args:
+        to: Where the lines go.
+        clock: Seconds; for the silence between two lines.
+    """
+
+    def __init__(self, to: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._to, self._clock = to, clock
+        self._state: tuple[object, ...] = ()
+        self._phase: str | None = None
+        # Training goes on where sampling or saving broke in; every other phase begins anew.
+        self._trained = self._share = -1
+        self._spoke = clock()
+
+    def note(self, text: str) -> None:
+        """Write a line with the time of day."""
+        self._to.write(f"{time.strftime('%H:%M:%S')}  {text}\n")
+        self._to.flush()
+        self._spoke = self._clock()
+
+    def show(self, update: Update) -> None:
+        """Write the lines that are due."""
+        status = update.status
+        if not update.first:  # else an attach would repeat the whole past
+            for record in update.events:
+                text = words.event_words(record)
+                if text is not None:
+                    self.note(text)
+        if status.over:
+            return  # its end is told by who follows
+        state = (status.state, status.stop_step, status.waiting_for, status.attempt)
+        if state != self._state:
+            self._state = state
+            self.note(words.state_words(status))
+        if status.phase != self._phase:
+            self._phase = status.phase
+            self._share = -1
+            self.note(words.phase_words(status))
+        self._progress(status)
+
+    def _progress(self, status: Status) -> None:
+        training = status.phase in {None, "training"}
+        done = status.step if training else status.phase_done
+        total = status.total if training else status.phase_total
+        if not done or status.state not in {"running", "stopping"}:
+            return
+        last = self._trained if training else self._share
+        share = done * _SHARE // total if total else last
+        if share != last or self._clock() - self._spoke >= _SILENCE_S:
+            if training:
+                self._trained = share
+            else:
+                self._share = share
+            self.note(words.progress_words(status) if training else words.phase_words(status))
+
+    def close(self) -> None:
+        """Leave nothing to be done."""
+
+
+class BarDisplay:
+    """One line at the foot of the terminal that is redrawn, with what happens above it."""
+
+    def __init__(self) -> None:
+        # Here, so that a script never pays the 80 ms.
+        from rich.console import Console  # noqa: PLC0415
+        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+        from rich.table import Column  # noqa: PLC0415
+
+        def text(field: str) -> TextColumn:
+            column = Column(no_wrap=True, overflow="ellipsis")
+            return TextColumn(f"{{task.fields[{field}]}}", markup=False, table_column=column)
+
+        console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+        bar = BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=4))
+        self._progress = Progress(
+            *(text("phase"), bar, text("count"), text("loss"), text("rate"), text("eta")),
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            expand=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task = self._progress.add_task(
+            "", total=None, phase="starting", count="", loss="", rate="", eta=""
+        )
+        self._progress.start()
+
+    def note(self, text: str) -> None:
+        """Write a line above the bar."""
+        from rich.text import Text  # noqa: PLC0415
+
+        self._progress.console.print(Text(text), soft_wrap=True)
+
+    def show(self, update: Update) -> None:
+        """Draw the line anew."""
+        if not update.first:
+            for record in update.events:
+                line = words.event_words(record)
+                if line is not None:
+                    self.note(line)
+        self._draw(update.status)
+        self._progress.refresh()
+
+    def _draw(self, status: Status) -> None:
+        training = status.phase in {None, "training"}
+        done = status.step if training else status.phase_done
+        total = status.total if training else status.phase_total
+        left = words.countdown(status)
+        phase = status.phase or status.state
+        if status.state != "running":
+            phase = f"{status.state} {left}" if left is not None else status.state
+        if status.state == "queued":
+            phase = words.state_words(status)
+        eta = "" if status.eta_s is None else f"ETA {units.duration(status.eta_s)}"
+        rate = status.images_per_s
+        self._progress.update(
+            self._task,
+            completed=done or 0,
+            total=total,
+            phase=phase,
+            count="" if done is None else f"{done}/{total}" if total else str(done),
+            loss="" if status.loss is None else f"loss {words.loss_words(status.loss)}",
+            rate="" if rate is None or not training else units.rate(rate, "images"),
+            eta=eta if training else "",
+        )
+
+    def close(self) -> None:
+        """Take the bar away and show the cursor again."""
+        self._progress.stop()
+
+
+def choose_display(run: RunDir, *, json: bool, mask: Mask) -> Display:
+    """Return JSON lines if asked for, the bar on a terminal, else plain lines."""
+    if json:
+        from sdtui.stream import JsonDisplay  # noqa: PLC0415  # pydantic: 150 ms
+
+        return JsonDisplay(run, mask)
+    if sys.stderr.isatty() and _can_move_cursor():
+        return BarDisplay()
+    return PlainDisplay(sys.stderr)
+
+
+def _can_move_cursor() -> bool:
+    return os.environ.get("TERM", "dumb") not in {"", "dumb", "unknown"}

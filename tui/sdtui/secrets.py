@@ -1,0 +1,22 @@
+"""The values that no output may show, as far as they can be known."""
+
+import os
+import tomllib
+
+from sdcore.launch.plan import MASK, is_secret
+from sdcore.runs.logs import Mask
+from sdcore.runs.paths import RunDir
+
+
+def mask_of(run: RunDir) -> Mask:
+    """Return what masks the secrets in the run's environment table and in our own environment.
+
+    The second covers a token that the launching shell passed on, as long as it is set here too.
+    """
+    try:
+        table = tomllib.loads(run.task.read_text("utf-8", errors="replace")).get("env", {})
+    except (OSError, ValueError, RecursionError):
+        table = {}  # no task that can be read: nothing is known of its secrets
+    own = table if isinstance(table, dict) else {}
+    pairs = [*own.items(), *os.environ.items()]
+    return Mask(v for name, v in pairs if is_secret(name) and isinstance(v, str) and v != MASK)

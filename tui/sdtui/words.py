@@ -1,0 +1,208 @@
+"""The words in which a run is told: its state, its progress, its events, its end."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from sdcore import units
+from sdcore.runs.fields import Fields
+from sdcore.runs.logs import Mask
+from sdcore.runs.paths import RunDir
+from sdcore.runs.status import Status
+from sdcore.text import clean_line
+
+_RUNGS = {
+    "save": "finishes its step and saves; SIGTERM",
+    "term": "SIGTERM is sent; SIGKILL",
+    "kill": "SIGKILL is sent",
+}
+_LAST_LINES = 12  # of the log, shown when a run failed
+
+
+def loss_words(loss: float | None) -> str:
+    """Write a loss with four digits."""
+    if loss is None:
+        return "–"
+    return f"{loss:.4g}" if math.isfinite(loss) else str(loss)
+
+
+def step_words(status: Status) -> str:
+    """Write how far a run is: ``120/600``, ``120`` where its length is not known."""
+    if status.step is None:
+        return "–" if status.total is None else f"0/{status.total}"
+    return str(status.step) if status.total is None else f"{status.step}/{status.total}"
+
+
+def countdown(status: Status, now: float | None = None) -> str | None:
+    """Write when the next rung of the stop ladder comes."""
+    if status.deadline is None:
+        return None
+    return units.duration(status.deadline - (time.time() if now is None else now))
+
+
+def state_words(status: Status) -> str:
+    """Write the state in a sentence, with what it waits for."""
+    if status.state == "queued":
+        return f"queued: waits for {status.waiting_for or 'its turn'}"
+    if status.state == "stopping":
+        words = f"stopping: {_RUNGS.get(status.stop_step or '', 'being ended')}"
+        left = countdown(status)
+        return words if left is None or status.stop_step == "kill" else f"{words} in {left}"
+    return f"{status.state}: {status.reason}" if status.reason else status.state
+
+
+def progress_words(status: Status) -> str:
+    """Write one line of progress in training."""
+    parts = [f"step {step_words(status)}"]
+    if status.step is not None and status.total:
+        parts[0] += f" ({100 * status.step // status.total} %)"
+    parts.append(f"loss {loss_words(status.loss)}")
+    if status.images_per_s is not None:
+        parts.append(units.rate(status.images_per_s, "images"))
+    if status.eta_s is not None:
+        parts.append(f"ETA {units.duration(status.eta_s)}")
+    return "  ".join(parts)
+
+
+def phase_words(status: Status) -> str:
+    """Write what the trainer does now, with its count where it has one."""
+    words = status.phase or status.state
+    if status.phase_total:
+        unit = f" {status.phase_unit}" if status.phase_unit else ""
+        words += f": {status.phase_done or 0:,} of {status.phase_total:,}{unit}"
+    return words
+
+
+def event_words(record: dict[str, Any]) -> str | None:
+    """Write an event in a line; None for kinds that are shown otherwise or are not known."""
+    event = Fields(record)
+    writer = _EVENTS.get(event.text("kind") or "")
+    return None if writer is None else writer(event)
+
+
+def _model(event: Fields) -> str:
+    number = event.whole("parameters") or 0
+    parameters = f"{number / 1e6:.0f} million" if number >= 10_000_000 else f"{number:,}"
+    return (
+        f"model {event.text('name')}: {parameters} parameters, precision "
+        f"{event.text('precision')}, {event.text('prediction_type')}, on {event.text('device')}"
+    )
+
+
+def _data(event: Fields) -> str:
+    images = units.count(event.whole("images") or 0, "image")
+    return f"data: {images}, {units.count(event.whole('captions') or 0, 'caption')}"
+
+
+def _plan(event: Fields) -> str:
+    steps, batch = event.whole("max_train_steps") or 0, event.whole("effective_batch") or 0
+    epochs = event.moment("epochs")
+    passes = f", {epochs:.3g} epochs" if epochs is not None else ""
+    of = f"{units.count(steps, 'step')} of {units.count(batch, 'image')}"
+    return f"plan: {of}{passes}, seed {event.whole('seed')}"
+
+
+def _choice(event: Fields) -> str:
+    return f"{event.text('what')}: {event.text('chosen')}, because {event.text('because')}"
+
+
+def _resumed(event: Fields) -> str:
+    exact = "" if event.record.get("exact") else ", not bit for bit"
+    words = f"goes on from step {event.whole('step')}{exact}"
+    over = event.texts("passed_over")
+    return f"{words}; passed over: {'; '.join(over)}" if over else words
+
+
+def _checkpoint(event: Fields) -> str:
+    size = units.size(event.moment("size") or 0)
+    spent = units.duration(event.moment("seconds"))
+    return f"checkpoint of step {event.whole('step')} saved: {size} in {spent}"
+
+
+def _sample(event: Fields) -> str:
+    pictures = units.count(event.whole("count") or 0, "sample")
+    return f"{pictures} of step {event.whole('step')}: {event.text('path')}"
+
+
+def _pipeline(event: Fields) -> str:
+    return f"pipeline saved: {units.size(event.moment('size') or 0)}"
+
+
+def _warning(event: Fields) -> str:
+    return f"warning: {event.text('text')}"
+
+
+def _non_finite(event: Fields) -> str:
+    good = event.text("good_checkpoint")
+    files = ", ".join(event.texts("files")[:4])
+    return (
+        f"warning: the loss of step {event.whole('step')} is {loss_words(event.number('loss'))} "
+        f"({files}); {f'the last good checkpoint is {good}' if good else 'no checkpoint is good'}"
+    )
+
+
+_EVENTS = {
+    "model": _model,
+    "data": _data,
+    "plan": _plan,
+    "choice": _choice,
+    "resumed": _resumed,
+    "checkpoint": _checkpoint,
+    "sample": _sample,
+    "pipeline": _pipeline,
+    "warning": _warning,
+    "non_finite": _non_finite,
+}
+
+
+def path_words(path: Path) -> str:
+    """Write a path so that it can be copied and cannot steer the terminal."""
+    return clean_line(str(path), 4096)
+
+
+def load_line(pipeline: Path) -> str:
+    """Return the one line of Python that loads a pipeline; ``repr`` quotes any path."""
+    return (
+        "from diffusers import StableDiffusionPipeline; "
+        f"pipe = StableDiffusionPipeline.from_pretrained({str(pipeline)!a})"
+    )
+
+
+def closing_lines(run: RunDir, status: Status, mask: Mask) -> list[str]:
+    """Write how a run ended, where its results lie and what to do next."""
+    after = "" if status.elapsed is None else f" after {units.duration(status.elapsed)}"
+    if status.state == "done":
+        return _done(run, status, after)
+    reason = f": {status.reason}" if status.reason else ""
+    lines = [f"{status.state}{after} at step {step_words(status)}{reason}"]
+    if status.remedy and not (status.state == "stopped" and status.checkpoint is not None):
+        lines.append(f"  remedy      {clean_line(status.remedy)}")
+    if status.state == "failed" and status.last_lines:
+        lines.append("  the log ends:")
+        tail = status.last_lines[-_LAST_LINES:]
+        lines += [f"    | {line}" for line in map(mask, tail)]
+    if status.checkpoint is not None:
+        lines.append(f"  checkpoint  {path_words(status.checkpoint)}")
+    lines.append(f"  log         {path_words(run.log)}")
+    failed = status.state == "failed" and status.code
+    own = f" (its start command returned {status.code})" if failed else ""
+    lines.append(f"  exit code   {status.exit_code}{own}")
+    again = "go on" if status.checkpoint is not None else "start again"
+    return [*lines, f"  {again:<10}  sdtui resume {run.id}"]
+
+
+def _done(run: RunDir, status: Status, after: str) -> list[str]:
+    words = f"done{after}: {step_words(status)} steps, loss {loss_words(status.loss)}"
+    if status.step is None:
+        words = f"done{after}"
+    lines = [words]
+    if status.pipeline is not None:
+        lines.append(f"  pipeline  {path_words(status.pipeline)}")
+    else:
+        lines.append(f"  output    {path_words(run.output)}")
+    if run.samples.is_dir():
+        lines.append(f"  samples   {path_words(run.samples)}")
+    if status.pipeline is not None:
+        lines.append(f"  load it   {load_line(status.pipeline)}")
+    return lines

@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## set up and train the shipped demo on the CPU, about 4 minutes
+demo: $(STAMP) ## set up and train the shipped demo on the CPU, about 2 minutes
 	$(BIN)/sdtui --run demo
 
 test: $(STAMP) ## set up and run the test suite, under 12 minutes on 2 cores

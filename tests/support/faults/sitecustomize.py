@@ -154,14 +154,14 @@ def _patch_samples(samples: ModuleType, faults: list[Fault]) -> None:
 
 
 def _patch_checkpoint(checkpoint: ModuleType, faults: list[Fault]) -> None:
-    """Wrap ``write_parts``, ``seal``, ``rotate`` and ``free_bytes``, in that order of a save."""
+    """Wrap ``save`` and its parts: ``free_bytes``, ``write_parts``, ``seal``, ``rotate``."""
     saving = {"step": ""}
 
     def wrap(name: str, detail: str) -> None:
         inner = getattr(checkpoint, name)
 
         def outer(*args: Any, **kwargs: Any) -> Any:
-            if name == "write_parts":
+            if name == "save":
                 saving["step"] = str(args[1].step)
             for fault in faults:
                 here = fault.place == "save" and fault.value == saving["step"]
@@ -171,14 +171,15 @@ def _patch_checkpoint(checkpoint: ModuleType, faults: list[Fault]) -> None:
 
         setattr(checkpoint, name, outer)
 
+    wrap("save", "")
     wrap("write_parts", "begin")
     wrap("seal", "middle")
     wrap("rotate", "end")
     free = checkpoint.free_bytes
 
-    def faulty_free(folder: Any, step: int) -> int:
-        low = any(f.kind == "lowspace" and f.value == str(step) for f in faults)
-        return 1000 if low else int(free(folder, step))
+    def faulty_free(folder: Any) -> int:
+        low = any(f.kind == "lowspace" and f.value == saving["step"] for f in faults)
+        return 1000 if low else int(free(folder))
 
     checkpoint.free_bytes = faulty_free
 

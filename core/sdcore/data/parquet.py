@@ -67,9 +67,9 @@ class ParquetReader:
         return 0
 
     def stamp(self, i: int) -> str | None:
-        """Return path, inode, size and time of the file, and the row in it."""
+        """Return path, inode, size and time of the file, and the column and row in it."""
         file, row = self._find(i)
-        return f"{self._files[file].stamp}\0{row}"
+        return f"{self._files[file].stamp}\0{self._column}\0{row}"
 
     def _find(self, i: int) -> tuple[int, int]:
         file = int(np.searchsorted(self._ends, i, side="right"))

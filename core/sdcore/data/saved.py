@@ -60,8 +60,8 @@ class ArrowReader:
         return 0
 
     def stamp(self, i: int) -> str | None:
-        """Return the arrow files with their times, and the row; None for a set in memory."""
-        return f"{self._stamp}\0{i}" if self._files else None
+        """Return the arrow files with their times, column and row; None for a set in memory."""
+        return f"{self._stamp}\0{self._column}\0{i}" if self._files else None
 
 
 def open_saved(root: Path, image_column: str, caption_column: str) -> DataIndex:

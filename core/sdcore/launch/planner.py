@@ -16,6 +16,7 @@ from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
 # Settings that never reach the trainer's command line: the launcher places the output.
 _PLACED = {"output_dir", "local_rank", "resume_from_checkpoint"}
 _PATHS = ("pretrained_model_name_or_path", "train_data_dir", "dataset_name", "cache_dir")
+_ACCELERATE = Path(__file__).with_name("accelerate.yaml")  # see there why
 _PLACEHOLDER = re.compile(r"(?<!\$)\{(dataset|model|project|output)\}")
 
 
@@ -38,7 +39,7 @@ def model_source(task: TaskSpec) -> str | None:
 
 def data_source(task: TaskSpec) -> str | None:
     """Return the data set's folder on this host or its hub id; None when the task names none."""
-    given = task.train.train_data_dir or task.train.dataset_name
+    given = task.train.dataset_name or task.train.train_data_dir
     if given is not None:
         return host_path(task, given)
     mount = task.mount(DATASET)
@@ -107,7 +108,15 @@ def _environment(task: TaskSpec, run: RunDir, attempt: int) -> dict[str, str]:
         # tqdm and print through a file would otherwise sit in a buffer for minutes.
         "PYTHONUNBUFFERED": "1",
     }
-    return {**mounted, **_threads(task), **task.env, **ours}
+    return {**mounted, **_threads(task), **_strays(task), **task.env, **ours}
+
+
+def _strays(task: TaskSpec) -> dict[str, str]:
+    """Empty the platform's six variables where only the shell has them.
+
+    The trainer reads them; an ``lr`` exported for something else is not part of the task.
+    """
+    return {} if task.command is not None else dict.fromkeys(PLATFORM_ENV.keys() & os.environ, "")
 
 
 def _threads(task: TaskSpec) -> dict[str, str]:
@@ -160,8 +169,12 @@ def _trainer_argv(task: TaskSpec, attempt: int) -> list[str]:
     ]
     if count == 0:
         launcher.append("--cpu")
+    else:
+        launcher += ["--config_file", str(_ACCELERATE)]
     if count > 1:
         launcher += ["--multi_gpu", "--main_process_port", "0"]
+    else:
+        launcher.append("--quiet")  # else a stop ends the log with accelerate's own traceback
     settings = trainer_settings(task)
     if attempt > 1:
         settings["resume_from_checkpoint"] = "latest"
@@ -209,7 +222,7 @@ def flags(settings: dict[str, Any]) -> list[str]:
         if isinstance(value, bool):
             argv.append(f"--{name}" if value else f"--no-{name}")
         elif isinstance(value, list | tuple):
-            argv += [f"--{name}", *map(str, value)]
+            argv += [f"--{name}={item}" for item in value]  # an item may begin with a dash
         else:
             argv.append(f"--{name}={value}")
     return argv

@@ -90,6 +90,7 @@ def _add(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
     )
     parser.add_argument(
         f"--{name}",
+        action="extend" if many else "store",
         nargs="+" if many else None,
         default=argparse.SUPPRESS,
         metavar=name.rpartition("_")[2].upper(),

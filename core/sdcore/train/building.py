@@ -85,6 +85,8 @@ def _cache(job: Job, parts: Models) -> tuple[LatentSource, TextSource]:
         progress=progress_of(job, "captions"),
     )  # fmt: skip
     parts.text_encoder.to("cpu")
+    if world.device.type == "cuda":
+        torch.cuda.empty_cache()  # gigabytes of activations, in blocks of sizes no step asks for
     return latents, texts
 
 
@@ -249,7 +251,7 @@ def _check_space(job: Job, loop: Loop) -> None:
     kit = loop.kit
     ema = kit.ema.model if kit.ema else None
     needed = checkpoint.bytes_of(kit.unet, ema, kit.updater.optimizer)
-    job.world.lead(lambda: checkpoint.check_space(job.places.checkpoints, 0, needed))
+    job.world.lead(lambda: checkpoint.check_space(job.places.checkpoints, needed))
 
 
 def _publish(job: Job, parts: Models, loop: Loop) -> None:

@@ -125,7 +125,7 @@ def save(parent: Path, contents: Contents, keep: int | None) -> Saved:
     begun = time.monotonic()
     final = parent / f"step-{contents.step}"
     partial = parent / f"{final.name}{_PARTIAL}"
-    check_space(parent, contents.step, contents.size)
+    check_space(parent, contents.size)
     try:
         write_parts(partial, contents)
         total = seal(partial, contents.step)
@@ -237,6 +237,13 @@ def load_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
     """Restore the optimizer. ``weights_only``: a checkpoint must not be able to run code."""
     state = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
     optimizer.load_state_dict(state)
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            alike = value.shape == parameter.shape and value.dtype == parameter.dtype
+            if alike and value.stride() != parameter.stride():
+                # Weights are channels-last on a GPU alone, and the fused update walks raw memory:
+                # a CPU's would pair each weight with another one's moments, without a word.
+                moments[name] = torch.empty_like(parameter).copy_(value)
 
 
 def versions() -> dict[str, str]:
@@ -257,13 +264,13 @@ def bytes_of(unet: Any, ema: Any | None, optimizer: torch.optim.Optimizer) -> in
     return total + (_model_bytes(ema) if ema is not None else 0)
 
 
-def check_space(parent: Path, step: int, needed: int) -> None:
+def check_space(parent: Path, needed: int) -> None:
     """Refuse what cannot fit, before a byte is written.
 
     Raises:
         NotReadyError: Fewer than ``needed`` bytes and a reserve of 5 % are free.
     """
-    free = free_bytes(parent, step)
+    free = free_bytes(parent)
     if free < needed * 1.05:
         raise NotReadyError(
             f"no space for a checkpoint in {parent}",
@@ -272,7 +279,7 @@ def check_space(parent: Path, step: int, needed: int) -> None:
         )
 
 
-def free_bytes(folder: Path, step: int) -> int:  # noqa: ARG001 - tests make one step fail
+def free_bytes(folder: Path) -> int:
     """Return the bytes this user can still write in ``folder``."""
     return shutil.disk_usage(folder).free
 
@@ -283,7 +290,7 @@ def _model_bytes(model: Any) -> int:
 
 def _failed(parent: Path, contents: Contents, error: Exception) -> SdError:
     # A full disk shows as RuntimeError or SafetensorError with no word about space.
-    full = free_bytes(parent, contents.step) < contents.size
+    full = free_bytes(parent) < contents.size
     return NotReadyError(
         f"the checkpoint of step {contents.step} could not be written",
         cause="the disk is full" if full else str(error),
@@ -307,7 +314,8 @@ def _delete(folder: Path) -> None:
 
 
 def _named(parent: Path, wish: str) -> Path:
-    folder = parent / wish if step_of(Path(wish)) is not None else Path(wish).expanduser()
+    named = "/" not in wish and step_of(Path(wish)) is not None
+    folder = parent / wish if named else Path(wish).expanduser().absolute()
     fault = fault_of(folder) if folder.is_dir() else "there is no such folder"
     if fault is None:
         return folder

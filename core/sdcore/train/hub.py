@@ -8,7 +8,7 @@ from sdcore.text import clean_line
 from sdcore.train.report import Report
 
 # Streams, checkpoints and rank files of a drop-in lie beside the pipeline.
-_OURS = ["checkpoints/*", "samples/*", "ranks/*", "requests/*", "logs/*", "*.jsonl", ".*"]
+_OURS = ["checkpoints/*", "samples/*", "ranks/*", "requests/*", "*.jsonl", ".*"]
 
 
 def check(spec: TrainSpec, report: Report) -> None:
@@ -33,7 +33,8 @@ def push(spec: TrainSpec, pipeline: Path, report: Report) -> None:
         api = HfApi(token=_token())
         repository = api.create_repo(name, exist_ok=True).repo_id
         api.upload_folder(
-            repo_id=repository, folder_path=pipeline, ignore_patterns=_OURS,
+            repo_id=repository, folder_path=pipeline,
+            ignore_patterns=[*_OURS, f"{spec.logging_dir}/*"],
             commit_message="Pipeline trained with sdtui",
         )  # fmt: skip
     except Exception as error:  # noqa: BLE001 - told; the pipeline is safe on disk

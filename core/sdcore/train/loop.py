@@ -252,7 +252,8 @@ class Loop:
         """Do what is due between two windows: save first, then draw."""
         plan, spec = self.kit.plan, self.job.spec
         ending = stopping or self.step == plan.steps
-        if ending or "checkpoint" in self._wishes or self.step % spec.checkpointing_steps == 0:
+        regular = advanced and self.step % spec.checkpointing_steps == 0
+        if ending or regular or "checkpoint" in self._wishes:
             self.save(must=stopping)
         if (
             "sample" in self._wishes or (advanced and plan.samples_due(self.step))

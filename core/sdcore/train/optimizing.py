@@ -123,8 +123,7 @@ class Updater:
         """Adapt the loss scale; say whether the update was made.
 
         Reading the scale is the one wait for the device in a step, and in fp16 alone: whether
-        an update was made decides the next learning rate, the average and the count. The fused
-        update is queued by then, so the device has work while the next batch is made.
+        an update was made decides the next learning rate, the average and the count.
         """
         if not self.scaler.is_enabled():
             return True

@@ -14,6 +14,13 @@ from sdcore.text import clean, clean_line
 from sdcore.train.places import Places
 
 _TRACEBACK_LINES = 20
+# torch (also as AcceleratorError), cuBLAS, cuDNN, NCCL ("Cuda failure 2 'out of memory'").
+_NO_MEMORY = (
+    "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",
+    "'out of memory'",
+)  # fmt: skip
+# gloo, gloo, and NCCL's two. Other errors of NCCL are this host's own: a wrong driver, no /dev/shm.
+_LOST_PEER = ("by peer", "remote worker", "ncclRemoteError", "communicator was aborted")
 
 
 class NonFiniteError(SdError):
@@ -93,17 +100,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     if type(error).__name__ == "OutOfMemoryError":
         return True
     text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "CUDA error: out of memory" in text or "CUBLAS_STATUS_ALLOC_FAILED" in text
-    )
+    return isinstance(error, RuntimeError) and any(sign in text for sign in _NO_MEMORY)
 
 
 def is_lost_peer(error: BaseException) -> bool:
     """Say whether this rank only failed because another one ended."""
     text = str(error)
-    return type(error).__name__ == "DistBackendError" or (
-        isinstance(error, RuntimeError) and ("by peer" in text or "remote worker" in text)
-    )
+    return isinstance(error, RuntimeError) and any(sign in text for sign in _LOST_PEER)
 
 
 def memory_remedy(spec: TrainSpec | None) -> str:

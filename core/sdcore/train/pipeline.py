@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors import SafetensorError
 
 from sdcore.errors import NotReadyError
 from sdcore.runs.files import read_json, sync_folder, write_json
@@ -29,13 +30,26 @@ def save(target: Path, unet: UNet2DConditionModel, models: Models) -> int:
 
     Returns:
         Bytes written.
+
+    Raises:
+        NotReadyError: It cannot be written.
     """
-    aside = target.with_name(f".{target.name}{_PARTIAL}")
+    # Inside, where there is a folder: it may be a mount, and nothing is renamed into another disk.
+    beside = target.with_name(f".{target.name}{_PARTIAL}")
+    aside = target / f".pipeline{_PARTIAL}" if target.exists() else beside
     shutil.rmtree(aside, ignore_errors=True)
-    aside.parent.mkdir(parents=True, exist_ok=True)
-    _write(aside, unet, models)
-    total = sum(path.stat().st_size for path in aside.rglob("*") if path.is_file())
-    _move_in(aside, target)
+    try:
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        _write(aside, unet, models)
+        total = sum(path.stat().st_size for path in aside.rglob("*") if path.is_file())
+        _move_in(aside, target)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)  # else it holds the space a retry needs
+        raise NotReadyError(
+            f"the pipeline could not be written to {target}",
+            cause=str(error),
+            remedy="make room there, then resume: the last checkpoint holds the trained weights",
+        ) from error
     return total
 
 
@@ -93,6 +107,8 @@ def _copy_others(source: Path, aside: Path, index: dict[str, object]) -> None:
     for name, entry in index.items():
         if written.get(name) not in (None, [None, None]) or not (source / name).is_dir():
             continue
+        if Path(name).name != name or name == "..":
+            continue  # a downloaded index must not lead out of the folder
         shutil.copytree(source / name, aside / name)
         written[name] = entry
     written["requires_safety_checker"] = bool(

@@ -95,6 +95,9 @@ class Objective:
                 self.unet, self.schedule, batch.timesteps, noise_BCHW, noisy_BCHW, target_BCHW,
                 batch.text, self.spec.dream_detail_preservation,
             )  # fmt: skip
+            # torch 2.10 keeps the half-precision weights that this pass made without gradients,
+            # and the next pass would take them: most weights would then get no gradient.
+            torch.clear_autocast_cache()
         predicted_BCHW = predict(noisy_BCHW, batch.timesteps, batch.text)
         # fp32: squares of residuals below 0.008 are subnormal in fp16 and lose their digits.
         loss_BCHW = F.mse_loss(predicted_BCHW.float(), target_BCHW.float(), reduction="none")

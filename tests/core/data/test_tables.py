@@ -53,6 +53,16 @@ def test_images_as_plain_bytes_in_a_single_file(tmp_path: Path) -> None:
     assert index.rows[0].captions == ("a", "b")
 
 
+def test_two_image_columns_of_a_row_are_two_images(tmp_path: Path) -> None:
+    """With one stamp for both, a training on the second would get the first one's cache."""
+    table = {"image": [{"bytes": png(1)}], "depth": [{"bytes": png(2)}], "text": ["a"]}
+    pq.write_table(pa.table(table), tmp_path / "x.parquet")
+    stamps = {
+        open_data(str(tmp_path), image_column=column).stamp(0) for column in ("image", "depth")
+    }
+    assert len(stamps) == 2
+
+
 def test_few_row_groups_are_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A data set of 100 GB must not end up in memory by being read once."""
     write_parquet(tmp_path / "x.parquet", 0, 30)

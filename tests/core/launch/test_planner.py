@@ -1,16 +1,19 @@
 """From a task to argv and environment."""
 
 import json
+import os
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from sdcore.errors import NotReadyError
 from sdcore.launch.plan import MASK, LaunchPlan
-from sdcore.launch.planner import command_line, plan_launch
+from sdcore.launch.planner import command_line, data_source, plan_launch
 from sdcore.runs.paths import RunDir
 from sdcore.task.spec import TaskSpec
+from sdcore.train.arguments import parse
 
 RUN = RunDir(Path("/runs/20260101-000000-x"))
 MOUNTS = [
@@ -55,6 +58,58 @@ def test_devices_decide_the_launcher(count: int, flag: str) -> None:
     assert flag in plan.argv
     assert plan.argv[plan.argv.index("--num_processes") + 1] == str(max(1, count))
     assert plan.gpu_count == count
+
+
+def test_an_old_accelerate_config_moves_no_run_to_other_gpus(tmp_path: Path) -> None:
+    """Its ``gpu_ids`` would replace the devices that the run has locked."""
+    config = tmp_path / "accelerate" / "default_config.yaml"
+    config.parent.mkdir()
+    config.write_text(
+        "distributed_type: MULTI_GPU\ngpu_ids: 0,1\nnum_processes: 2\nuse_cpu: true\n"
+    )
+    script = tmp_path / "show.py"
+    script.write_text("import os; print({n: os.environ.get(n) for n in ('CUDA_VISIBLE_DEVICES',"
+                      " 'ACCELERATE_USE_CPU', 'WORLD_SIZE')})\n")  # fmt: skip
+    argv = plan_launch(task(gpu={"count": 1}), RUN).argv
+    launcher = argv[: argv.index("sdcore.train") - 1]
+
+    done = subprocess.run(
+        [*launcher, str(script)], capture_output=True, text=True, check=True,
+        env={**os.environ, "HF_HOME": str(tmp_path), "CUDA_VISIBLE_DEVICES": "GPU-7"},
+    )  # fmt: skip
+
+    assert "'CUDA_VISIBLE_DEVICES': 'GPU-7'" in done.stdout
+    assert "'ACCELERATE_USE_CPU': 'False', 'WORLD_SIZE': None" in done.stdout
+
+
+@pytest.mark.parametrize("prompts", [[], ["-a red square", "--use_ema"], ["a b"]])
+def test_prompts_arrive_whatever_they_begin_with(prompts: list[str]) -> None:
+    """A prompt with a dash was taken for a flag, an empty list for a missing value."""
+    argv = plan_launch(task(train={"validation_prompts": prompts}), RUN).argv
+    spec = parse(argv[argv.index("sdcore.train") + 1 :], {}).spec
+
+    assert list(spec.validation_prompts or ()) == prompts
+    assert not spec.use_ema
+
+
+def test_what_the_shell_exports_under_a_platform_name_is_not_part_of_the_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """``lr`` and ``resolution`` are common words; the check would not know of them."""
+    monkeypatch.setenv("lr", "0.5")
+    monkeypatch.setenv("resolution", "1920")
+    plan = plan_launch(task(env={"resolution": "256"}), RUN)
+    spec = parse(plan.argv[plan.argv.index("sdcore.train") + 1 :], {**os.environ, **plan.env}).spec
+
+    assert (spec.learning_rate, spec.resolution) == (1e-4, 256)
+    assert "lr" not in plan_launch(task(command="python t.py"), RUN).env
+
+
+def test_the_data_that_is_checked_is_the_data_that_is_trained_on() -> None:
+    """With both named the trainer takes dataset_name."""
+    both = task(train={"dataset_name": "a/b", "train_data_dir": "/elsewhere"})
+
+    assert data_source(both) == "a/b"
 
 
 def test_paths_below_a_mount_become_paths_of_this_host() -> None:

@@ -3,13 +3,15 @@
 import errno
 import json
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from sdcore.runs.files import write_json
-from sdcore.train import checkpoint, loop
+from sdcore.train import checkpoint, loop, pipeline
 from support.tiny_model import make_dataset
 
 
@@ -69,7 +71,7 @@ def test_only_the_newest_are_kept_and_none_goes_before_a_new_one_is_whole(
 def test_no_space_for_one_checkpoint_is_said_before_training(
     train: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "free_bytes", lambda folder, step: 1000)
+    monkeypatch.setattr(checkpoint, "free_bytes", lambda folder: 1000)
     done = train()
     assert done.code == 3
     assert "1e+03 B" not in done.err
@@ -77,17 +79,98 @@ def test_no_space_for_one_checkpoint_is_said_before_training(
     assert not done.metrics() if (done.out / "metrics.jsonl").exists() else True
 
 
+@pytest.mark.parametrize("old", [torch.contiguous_format, torch.channels_last])
+def test_moments_of_another_memory_layout_meet_their_own_weights(
+    tmp_path: Path, old: torch.memory_format
+) -> None:
+    """A GPU trains channels-last, a CPU does not, and the fused update walks raw memory."""
+
+    def trained(layout: torch.memory_format) -> tuple[torch.nn.Parameter, torch.optim.AdamW]:
+        start = torch.arange(24.0).reshape(2, 3, 2, 2).to(memory_format=layout)
+        weight = torch.nn.Parameter(start)
+        return weight, torch.optim.AdamW([weight], lr=0.1, fused=True)
+
+    def update(weight: torch.nn.Parameter, optimizer: torch.optim.AdamW) -> None:
+        weight.grad = (weight.detach() - 3) ** 2
+        optimizer.step()
+
+    weight, optimizer = trained(old)
+    update(weight, optimizer)
+    torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
+    both = (torch.contiguous_format, torch.channels_last)
+    (other,) = (layout for layout in both if layout != old)
+    resumed, fresh = trained(other)
+    resumed.data.copy_(weight.data)
+    checkpoint.load_optimizer(tmp_path, fresh)
+    update(weight, optimizer)
+    update(resumed, fresh)
+    assert torch.equal(weight, resumed)
+
+
+def test_a_resume_takes_a_path_from_the_working_folder(
+    train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train()
+    monkeypatch.chdir(tmp_path)
+    done = train("--resume_from_checkpoint", "out/checkpoints/step-3", out="other")
+    assert done.code == 0, done.err
+
+
+def test_the_pipeline_is_written_into_a_mounted_folder(
+    train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a mount point is another disk, from which nothing can be renamed into it."""
+    rename = Path.rename
+
+    def on_one_disk(self: Path, target: Path) -> Path:
+        if self.is_relative_to(tmp_path / "out") != target.is_relative_to(tmp_path / "out"):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", on_one_disk)
+    done = train()
+    assert done.code == 0, done.err
+    assert (done.out / "unet").is_dir()
+    assert not list(tmp_path.rglob(".*.partial"))
+
+
+def test_a_full_disk_at_the_end_says_that_the_weights_are_safe(
+    train: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pipeline, "_write", full)
+    done = train()
+    assert done.code == 3
+    assert "No space left on device" in done.err
+    assert "the last checkpoint holds the trained weights" in done.err
+    assert done.rank()["checkpoint"] == "checkpoints/step-3"
+
+
+def test_an_index_cannot_lead_out_of_the_model_folder(
+    train: Any, model: Path, tmp_path: Path
+) -> None:
+    """A downloaded model_index.json names the folders that are copied into the pipeline."""
+    copy = shutil.copytree(model, tmp_path / "models" / "tiny")
+    (tmp_path / "models" / "secret").mkdir()
+    index = json.loads((copy / "model_index.json").read_text())
+    (copy / "model_index.json").write_text(json.dumps({**index, "../secret": ["a", "B"]}))
+    done = train("--pretrained_model_name_or_path", str(copy))
+    assert done.code == 0, done.err
+    assert not list(tmp_path.glob("**/out/**/secret")) + list(tmp_path.glob("secret"))
+    assert "secret" not in (done.out / "model_index.json").read_text()
+
+
 def test_a_stop_that_cannot_save_is_a_failure_not_a_stop(
     train: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit 4 promises that nothing is lost."""
-    monkeypatch.setattr(
-        checkpoint, "free_bytes", lambda folder, step: 1 << 40 if step == 0 else 1000
-    )
     forward = loop.Loop.forward
 
     def stopping(self: Any, micro: int) -> Any:
         self.job.stop.by = "SIGTERM"
+        monkeypatch.setattr(checkpoint, "free_bytes", lambda folder: 1000)
         return forward(self, micro)
 
     monkeypatch.setattr(loop.Loop, "forward", stopping)

@@ -9,6 +9,7 @@ import pytest
 
 from sdcore.runs import requests
 from sdcore.runs.paths import RunDir
+from sdcore.train.outcome import is_lost_peer, is_out_of_memory
 from support.trained import Trained
 
 LAUNCHER = (
@@ -58,3 +59,20 @@ def test_two_processes_draw_what_one_draws_and_stop_together(
     assert event["exact"] is False
     last = stopped + 1
     assert more.metrics()[last]["loss"] == pytest.approx(one.metrics()[last]["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "full", "peer"),
+    [
+        ("CUDA error: out of memory", True, False),
+        ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", True, False),
+        ("NCCL error: ncclUnhandledCudaError. Cuda failure 2 'out of memory'", True, False),
+        ("NCCL error: ncclRemoteError: a remote process exited prematurely", False, True),
+        ("Connection closed by peer [127.0.0.1]:4321", False, True),
+        ("NCCL error: ncclSystemError: Error while creating shared memory segment", False, False),
+    ],
+)
+def test_an_error_of_the_gpus_is_told_for_what_it_is(text: str, full: bool, peer: bool) -> None:
+    """The words "another process ended first" send a person to other logs."""
+    error = RuntimeError(text)
+    assert (is_out_of_memory(error), is_lost_peer(error)) == (full, peer)

@@ -4,6 +4,7 @@ import re
 
 from sdcore.errors import UsageError
 
+NAME_RULE = "a name starts with a letter or digit and has up to 64 letters, digits, . _ -"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # `last` stands for the newest run on the command line; a run of that name could not be reached.
 _TAKEN = {"last"}
@@ -18,7 +19,7 @@ def check_name(name: str) -> str:
     if NAME.fullmatch(name) is None:
         raise UsageError(
             f"the name {name!r} cannot be used",
-            cause="a name starts with a letter or digit and has up to 64 letters, digits, . _ -",
+            cause=NAME_RULE,
             remedy="choose another name, for example pokemon-sd",
         )
     if name in _TAKEN:

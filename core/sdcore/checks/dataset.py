@@ -63,7 +63,9 @@ class DatasetFacts:
             if self.images_checked == self.images
             else f"{self.images_checked:,} of them decoded as a sample"
         )
-        return f"{kept}, {texts} ({self.unique_captions:,} different), {self.form}, {looked}"
+        if self.unique_captions != self.captions:
+            texts += f" ({self.unique_captions:,} different)"
+        return f"{kept}, {texts}, {self.form}, {looked}"
 
 
 def dataset_facts(

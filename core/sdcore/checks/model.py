@@ -60,7 +60,12 @@ class ModelFacts:
         """Describe the model in one line."""
         if self.folder is None:
             return f"{shown(self.source)}, not on this machine yet"
-        size = f"{self.parameters / 1e6:,.3g} M parameters" if self.parameters else "size unknown"
+        number = self.parameters or 0
+        size = (
+            f"{number / 1e6:,.3g} M parameters" if number >= 100_000 else f"{number:,} parameters"
+        )
+        if not number:
+            size = "size unknown"
         parts = [shown(self.source, 300), self.family, f"U-Net of {size}", self.dtype]
         return ", ".join(part for part in [*parts, self.prediction_type] if part)
 

@@ -13,6 +13,8 @@ _WEIGHT, _GRADIENT, _ADAM, _ADAM_8BIT, _EMA = 4, 4, 8, 2, 4
 # 512 px: a coarse figure, from 17.2 GB static and batch 32 filling an 80 GB device.
 _ACTIVATIONS_512 = 1.9e9
 _PARAMETERS_SD1 = 859_520_964
+# What a training process holds before it has a model: libraries, CUDA context, cuDNN workspaces.
+_PROCESS = 700_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ def make_plan(
 def _kept(train: TrainSpec, steps: int | None) -> int | None:
     if steps is None:
         return train.checkpoints_total_limit
-    written = max(1, steps // train.checkpointing_steps)
+    written = math.ceil(steps / train.checkpointing_steps)  # the last step always has one
     return min(written, train.checkpoints_total_limit or written)
 
 
@@ -129,4 +131,4 @@ def memory_needed(train: TrainSpec, parameters: int) -> int:
         per_image *= 2
     if train.gradient_checkpointing:
         per_image /= 5
-    return int(static * parameters + per_image * train.train_batch_size)
+    return int(_PROCESS + static * parameters + per_image * train.train_batch_size)

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sdcore.errors import UsageError
+from sdcore.names import check_name
 from sdcore.task.problems import PresetError, Problem, dotted, explain, key_lines, line_of
 from sdcore.task.spec import TaskSpec
 from sdcore.task.train_spec import PLATFORM_ENV
@@ -94,7 +95,8 @@ def read_table(path: Path) -> tuple[dict[str, Any], str]:
             f"{shown} cannot be read", cause=str(error.strerror), remedy="check the path"
         ) from error
     text = content.decode("utf-8", errors="replace").removeprefix("\ufeff")
-    parts = max((line.partition("=")[0].count(".") for line in text.splitlines()), default=0)
+    lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    parts = max((line.partition("=")[0].count(".") for line in lines), default=0)
     if len(content) > _MAX_BYTES or parts >= _MAX_KEY_PARTS:
         raise UsageError(
             f"{shown} is not a preset",
@@ -128,15 +130,13 @@ def load_preset(
 
     Raises:
         PresetError: With file, line and key of everything that is wrong.
-        UsageError: The file cannot be read.
+        UsageError: The file cannot be read, or the name is taken.
     """
     path = locate(str(ref)).absolute()
     table, text = read_table(path)
     merged = _merge(_user_defaults(), table)
     origins: dict[tuple[str, ...], str] = {("name",): "--name"} if name is not None else {}
-    merged.setdefault(
-        "name", re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")[:64] or "task"
-    )
+    merged.setdefault("name", _name_of(path))
     for wish, label in [*_wishes_of_environment(), *[(w, f"--set {w}") for w in sets]]:
         origins[_apply_set(merged, wish, label)] = label
     for wish in env:
@@ -152,6 +152,7 @@ def load_preset(
             for at, cause, remedy in explain(error)
         ]
         raise PresetError(path.name, problems) from None
+    check_name(task.name)  # here, where nothing has been made yet
     return Preset(resolve_sources(task, path.parent), path)
 
 

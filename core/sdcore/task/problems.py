@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from sdcore.errors import UsageError
+from sdcore.names import NAME_RULE
 from sdcore.task.spec import TaskSpec
 from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
 from sdcore.text import clean_line
@@ -108,6 +109,8 @@ def explain(error: ValidationError) -> list[tuple[Path, str, str]]:
         mentioned = re.match(r"(env\.\w+|train\.\w+)", message)
         if not path and mentioned:
             path = _split(mentioned.group(1))
+        if item["type"] == "string_pattern_mismatch" and path == ("name",):
+            cause = f"{clean_line(repr(value), 80)} cannot name a run: {NAME_RULE}"
         found.append((path, clean_line(cause, 400), _remedy(path, item)))
     return found
 
@@ -128,6 +131,11 @@ def _remedy(path: Path, item: Any) -> str:
         words = {"string": "text in quotes", "int": "a whole number", "bool": "true or false",
                  "float": "a number", "tuple": "a list", "dict": "a table"}  # fmt: skip
         return f"write {words.get(wanted, wanted)}{unit}"
+    if path == ("name",):
+        return "choose another name, for example pokemon-sd"
+    if item["type"] == "multiple_of":
+        below = item["input"] // item["ctx"]["multiple_of"] * item["ctx"]["multiple_of"]
+        return f"write {below or item['ctx']['multiple_of']}{unit}"
     return f"change {dotted(path)}{unit}" if path else "change one of them"
 
 

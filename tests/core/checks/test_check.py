@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from sdcore.checks import check
-from sdcore.checks.check import check_task, plan_findings
+from sdcore.checks import judge
+from sdcore.checks.check import check_task
 from sdcore.checks.host import host_facts
+from sdcore.checks.judge import command_findings, host_findings, output_findings, plan_findings
 from sdcore.checks.plan import make_plan
 from sdcore.gpu.samples import GpuSample
 from sdcore.task.presets import load_preset, shipped_folder
@@ -77,6 +78,22 @@ def test_the_data_set_that_left_the_hub_is_named_with_its_replacement() -> None:
     assert "naruto-blip-captions" in text
 
 
+@pytest.mark.parametrize(
+    ("command", "fine"),
+    [("shopt -s nullglob; true", True), ("[ -d x ] || true", True), ("unset A; true", True),
+     ("pushd /tmp", True), ("  ", False), ("no-such-program", False)],
+)  # fmt: skip
+def test_what_bash_knows_is_for_bash_to_say(command: str, fine: bool) -> None:
+    """A list of its words refused scripts that run; one of blanks alone ends as done."""
+    assert (command_findings(TaskSpec(command=command)) == []) == fine
+
+
+def test_a_presets_output_dir_is_not_ignored_in_silence() -> None:
+    """The pipeline is in the run's folder, and somebody would look for it elsewhere."""
+    report = check_task(TaskSpec(train=TrainSpec(output_dir="/data/out")))
+    assert "train.output_dir has no effect" in [finding.what for finding in report.warnings]
+
+
 def test_a_start_command_that_does_not_exist_is_told() -> None:
     """Bash would say so after the GPU was waited for."""
     report = check_task(TaskSpec(command="no-such-program --x"))
@@ -103,9 +120,9 @@ def test_a_task_without_model_or_data_is_told(tmp_path: Path) -> None:
 def test_output_that_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would otherwise show after the model was loaded."""
     monkeypatch.setenv("SDTUI_HOME", "/proc/sdtui")
-    monkeypatch.setattr(check.os, "access", lambda path, mode: False)  # root may write anywhere
+    monkeypatch.setattr(judge.os, "access", lambda path, mode: False)  # root may write anywhere
 
-    assert "SDTUI_HOME" in check.output_findings()[0].remedy
+    assert "SDTUI_HOME" in output_findings()[0].remedy
 
 
 @pytest.mark.parametrize(
@@ -122,7 +139,7 @@ def test_another_gpu_than_meant_is_a_warning(name: str, wanted: str, warned: boo
     host = replace(host_facts(), gpus=(gpu,), gpu_reason=None)
     task = TaskSpec.model_validate({"gpu": {"type": wanted, "count": 1}, "command": "true"})
 
-    findings = check.host_findings(task, host)
+    findings = host_findings(task, host)
 
     assert any("meant for" in f.what for f in findings) == warned
 

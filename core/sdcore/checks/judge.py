@@ -1,0 +1,218 @@
+"""What is wrong with a task on this host, judged from facts: no weights, no images, no waiting."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from sdcore import units
+from sdcore.checks.findings import Finding
+from sdcore.checks.host import HostFacts, existing_parent
+from sdcore.checks.plan import PlanFacts
+from sdcore.launch.planner import unmounted_targets
+from sdcore.runs.paths import runs_root
+from sdcore.task.spec import DATASET, MODEL, TaskSpec
+
+
+def host_findings(task: TaskSpec, host: HostFacts) -> list[Finding]:
+    """Judge GPUs and precision. Pure."""
+    found = [Finding("warning", what, cause, remedy) for what, cause, remedy in host.warnings()]
+    count = task.gpu.count
+    if count > len(host.gpus):
+        have = units.count(len(host.gpus), "GPU") if host.gpus else "no GPU"
+        reason = f" ({host.gpu_reason})" if host.gpu_reason else ""
+        found.append(
+            Finding(
+                "error",
+                f"the task wants {units.count(count, 'GPU')}",
+                cause=f"this host has {have}{reason}",
+                remedy="use --set gpu.count=0 to train on the CPU"
+                if not host.gpus
+                else f"use --set gpu.count={len(host.gpus)}",
+            )
+        )
+    if task.gpu.type and host.gpus and not any(_same_gpu(task.gpu.type, g.name) for g in host.gpus):
+        found.append(
+            Finding(
+                "warning",
+                f"the task is meant for {task.gpu.type}",
+                cause=f"this host has {host.gpus[0].name}",
+                remedy="check that memory suffices; any GPU will be taken",
+            )
+        )
+    if task.command is None and count == 0:
+        found += _cpu_findings(task)
+    if task.runtime in {"auto", "host"} and task.image:
+        found.append(
+            Finding(
+                "warning",
+                f"the image {task.image!r} is not used",
+                cause="the host runtime starts the task on this machine's own Python",
+                remedy="remove `image`, or ignore this",
+            )
+        )
+    return found
+
+
+def _cpu_findings(task: TaskSpec) -> list[Finding]:
+    train = task.effective_train()
+    found = []
+    if train.mixed_precision == "fp16":
+        found.append(
+            Finding(
+                "error",
+                'mixed_precision = "fp16" cannot run on a CPU',
+                cause="gpu.count is 0, and torch has no fp16 training on the CPU",
+                remedy="use --set train.mixed_precision=no (or bf16), or ask for a GPU",
+            )
+        )
+    if train.use_8bit_adam:
+        found.append(
+            Finding(
+                "error",
+                "use_8bit_adam cannot run on a CPU",
+                cause="bitsandbytes keeps its 8-bit state on a CUDA device",
+                remedy="use --set train.use_8bit_adam=false",
+            )
+        )
+    return found
+
+
+def _same_gpu(wanted: str, name: str | None) -> bool:
+    words = wanted.upper().replace("-", " ").split()
+    return all(word in (name or "").upper().replace("-", " ") for word in words if word != "NVIDIA")
+
+
+def mount_findings(task: TaskSpec) -> list[Finding]:
+    """Look at every mount's source."""
+    found = []
+    for mount in task.mounts:
+        source = Path(mount.source)
+        if source.is_dir():
+            if not os.access(source, os.R_OK | os.X_OK):
+                found.append(_mount_error(mount.source, mount.target, "you may not read it"))
+            continue
+        if mount.target in {DATASET, MODEL} and task.command is None and source.is_file():
+            continue  # a parquet file is a data set; the model's check has better words
+        if "pokemon-blip-captions" in source.name:
+            found.append(_pokemon(mount.source))
+            continue
+        cause = "it is not a folder" if source.exists() else "there is no such folder"
+        found.append(_mount_error(mount.source, mount.target, cause))
+    return found
+
+
+def _mount_error(source: str, target: str, cause: str) -> Finding:
+    return Finding(
+        "error",
+        f"the mount {source} -> {target} cannot be made",
+        cause=cause,
+        remedy=f"correct the source of {target}",
+        where=source,
+    )
+
+
+def _pokemon(source: str) -> Finding:
+    return Finding(
+        "error",
+        f"the data set folder {source} is missing",
+        cause="lambdalabs/pokemon-blip-captions is no longer on the hub; a local copy is expected",
+        remedy="copy it there, or use its usual replacement: remove this mount and "
+        "use --set train.dataset_name=lambdalabs/naruto-blip-captions",
+        where=source,
+    )
+
+
+def output_findings() -> list[Finding]:
+    """See whether a run directory could be made."""
+    parent = existing_parent(runs_root())
+    if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
+        return []
+    cause = f"you may not write to {parent}" if parent.is_dir() else f"{parent} is a file"
+    return [
+        Finding(
+            "error",
+            f"the run folder {runs_root()} cannot be made",
+            cause=cause,
+            remedy="set SDTUI_HOME to a folder of yours",
+        )
+    ]
+
+
+def output_dir_ignored() -> Finding:
+    """Say that a run places its own output."""
+    return Finding(
+        "warning",
+        "train.output_dir has no effect",
+        cause="a run writes into its own folder, and its pipeline into output/checkpoint there",
+        remedy="remove it, and copy the pipeline when the run is done",
+    )
+
+
+def command_findings(task: TaskSpec) -> list[Finding]:
+    """Judge a start command of the user's own."""
+    found = []
+    targets = [t for t in unmounted_targets(task) if not Path(t).exists()]
+    if targets:
+        found.append(
+            Finding(
+                "error",
+                f"the start command uses {', '.join(targets)}",
+                cause="the host runtime makes no mount points, and this host has no such folder",
+                remedy="write {dataset}, {model}, {project} or {output} instead, "
+                "or leave `command` out to use the built-in trainer",
+            )
+        )
+    word = next(iter((task.command or "").split()), "")
+    if "/" not in word and "=" not in word and not _bash_knows(word):
+        found.append(
+            Finding(
+                "error",
+                f"the start command {word!r} does not exist",
+                cause="it is no program on PATH and no word of bash",
+                remedy="correct `command`, or give the program's full path",
+            )
+        )
+    return found
+
+
+def _bash_knows(word: str) -> bool:
+    if word and not word.replace("-", "").replace(".", "").replace("_", "").isalnum():
+        return True  # a grouping, a redirection, ...: for bash to judge
+    asked = ["bash", "-c", 'type -- "$1"', "bash", word]
+    return subprocess.run(asked, capture_output=True, check=False).returncode == 0
+
+
+def plan_findings(plan: PlanFacts) -> list[Finding]:
+    """Judge disk and memory. Pure."""
+    found = []
+    if plan.checkpoint_size is not None and plan.disk_free < plan.checkpoint_size:
+        found.append(
+            Finding(
+                "error",
+                "there is no room for one checkpoint",
+                cause=f"it needs about {units.size(plan.checkpoint_size)}; "
+                f"{units.size(plan.disk_free)} are free",
+                remedy="free some room, or set SDTUI_HOME to a folder on a larger disk",
+            )
+        )
+    elif plan.disk_needed is not None and plan.disk_free < plan.disk_needed:
+        found.append(
+            Finding(
+                "warning",
+                f"the run may need {units.size(plan.disk_needed)} of disk",
+                cause=f"{units.size(plan.disk_free)} are free, and "
+                f"{plan.checkpoint_count} checkpoints are kept",
+                remedy="use --set train.checkpoints_total_limit=2",
+            )
+        )
+    if plan.memory_needed and plan.memory_total and plan.memory_needed > plan.memory_total:
+        found.append(
+            Finding(
+                "warning",
+                f"the run may need {units.size(plan.memory_needed)} of memory",
+                cause=f"{plan.device} has {units.size(plan.memory_total)}; this is an estimate",
+                remedy="lower train_batch_size and raise gradient_accumulation_steps, or use "
+                "--set train.gradient_checkpointing=true",
+            )
+        )
+    return found

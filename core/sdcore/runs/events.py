@@ -7,10 +7,16 @@ Readers skip a kind they do not know and keys they do not know.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 PHASES = ("loading", "caching", "training", "sampling", "saving", "finished")
 Phase = Literal["loading", "caching", "training", "sampling", "saving", "finished"]
+
+# JSON has no not-a-number, so a reader of the schema must expect a word in its place.
+Real = Annotated[
+    float,
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"]}]}),
+]
 
 
 class _Line(BaseModel):
@@ -26,13 +32,13 @@ class Metrics(_Line):
 
     step: int = Field(ge=1, description="Optimizer updates completed, this one included.")
     epoch: float = Field(ge=0, description="Passes over the data completed, with fraction.")
-    loss: float = Field(description="Mean over ranks and accumulation; may be NaN.")
-    lr: float = Field(ge=0, description="Learning rate of this update.")
-    grad_norm: float | None = Field(
+    loss: Real = Field(description="Mean over ranks and accumulation; may be NaN.")
+    lr: Real = Field(ge=0, description="Learning rate of this update.")
+    grad_norm: Real | None = Field(
         None, description="Global L2 norm before clipping; null when it was not computed."
     )
-    images_per_s: float | None = Field(None, description="Over the last few steps, all ranks.")
-    loss_scale: float | None = Field(None, description="fp16 only.")
+    images_per_s: Real | None = Field(None, description="Over the last few steps, all ranks.")
+    loss_scale: Real | None = Field(None, description="fp16 only.")
     skipped: int | None = Field(None, description="fp16 only: updates skipped so far.")
     gpu_allocated: int | None = Field(None, description="Bytes torch holds on rank 0.")
     gpu_peak: int | None = Field(None, description="Peak of the same.")
@@ -141,7 +147,7 @@ class NonFinite(_Line):
 
     kind: Literal["non_finite"] = "non_finite"
     step: int
-    loss: float
+    loss: Real
     timesteps: list[int]
     files: list[str] = Field(description="The images of the window, by name.")
     good_checkpoint: str | None = Field(description="The last one from before, if any.")

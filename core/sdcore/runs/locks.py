@@ -13,9 +13,14 @@ def take(path: Path, patience: float = 0.0) -> int | None:
     """Take the lock on ``path`` and return its descriptor, or None if another holds it.
 
     Args:
-        path: Created when missing; its content means nothing.
+        path: Created when missing in a folder that exists; its content means nothing. When it
+            was moved or removed with its folder while we waited, the lock we got protects
+            nothing: then it is opened anew.
         patience: Seconds to go on trying: a reader that probes the lock with ``is_held`` has
             it for microseconds, and a real holder must not be turned away by that.
+
+    Raises:
+        FileNotFoundError: The folder of ``path`` is gone.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
     end = time.monotonic() + patience
@@ -31,7 +36,17 @@ def take(path: Path, patience: float = 0.0) -> int | None:
                 return None
             time.sleep(0.005)
         else:
-            return descriptor
+            if _is_at(path, descriptor):
+                return descriptor
+            os.close(descriptor)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def is_held(path: Path) -> bool:

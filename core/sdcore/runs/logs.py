@@ -20,7 +20,8 @@ class Mask:
     """Takes the values of secrets out of clean text; very short ones are left alone."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
-        cleaned = {clean(value) for value in values}
+        # By line, as they are shown: of a private key of many lines none may stay.
+        cleaned = {clean(line) for value in values for line in value.splitlines()}
         # Longest first: a secret that begins with another must not leave its end behind.
         self._values = sorted((v for v in cleaned if len(v) >= _MIN_SECRET), key=len, reverse=True)
 

@@ -12,19 +12,31 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sdcore.errors import UsageError
 from sdcore.names import check_name
+from sdcore.text import clean_line
 
 FORMAT = 1  # of the run directory; a reader of this version reads every earlier one
 _STEP = re.compile(r"step-(\d+)")
 
 
 def home() -> Path:
-    """Return the folder of all state: ``$SDTUI_HOME``, else under the XDG state directory."""
+    """Return the folder of all state: ``$SDTUI_HOME``, else under the XDG state directory.
+
+    Raises:
+        UsageError: It is named after a person that this host does not know, or we have no home.
+    """
     chosen = os.environ.get("SDTUI_HOME")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(state).expanduser().absolute() / "sdtui"
+    folder = Path(chosen) if chosen else Path(state, "sdtui")
+    try:
+        return folder.expanduser().absolute()
+    except (RuntimeError, FileNotFoundError) as error:  # no such user; no current folder
+        raise UsageError(
+            f"the folder of runs, {clean_line(str(folder))}, cannot be found",
+            cause=clean_line(str(error)),
+            remedy="set SDTUI_HOME to a folder of yours, with its full path",
+        ) from error
 
 
 def runs_root() -> Path:

@@ -4,6 +4,7 @@
 the trainer reads ``stop`` (finish the step, save, leave), ``checkpoint`` and ``sample``.
 """
 
+import errno
 import json
 import os
 import time
@@ -37,8 +38,14 @@ def ask(run: RunDir, kind: Kind, by: str, **details: Any) -> bool:
         )
     except FileExistsError:
         return False
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump({"at": time.time(), "by": by, **details}, file)
+    try:
+        os.write(descriptor, json.dumps({"at": time.time(), "by": by, **details}).encode())
+    except OSError as error:
+        # On a full disk a file can still be made, and that it is there is the wish.
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+    finally:
+        os.close(descriptor)
     return True
 
 

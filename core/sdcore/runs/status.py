@@ -130,6 +130,8 @@ def _finished(run: RunDir, ended: Fields) -> Status:
     reason = ended.text("reason")
     if word not in OVER:
         reason = "exit.json is damaged; how the run ended is not known"
+        if not os.access(run.root, os.R_OK | os.X_OK):  # another user's, or its rights were changed
+            reason = "its folder cannot be read, so how it is doing is not known"
     if (ended.whole("format") or FORMAT) > FORMAT:
         reason = _NEWER
     started, finish = ended.moment("started"), ended.moment("ended")
@@ -201,7 +203,7 @@ def _lost(run: RunDir) -> Status:
         id=run.id,
         name=run.name,
         state="interrupted",
-        reason=_why_lost(supervisor),
+        reason=_why_lost(supervisor) if run.root.exists() else "its folder was removed",
         remedy=f"run: sdtui resume {run.id}",
         attempt=attempt + 1 if state and run.earlier_exit(attempt).exists() else attempt,
         gpus=state.texts("gpus"),
@@ -224,7 +226,7 @@ def _why_lost(supervisor: Fields | None) -> str:
         return "the launch did not finish"
     host = supervisor.text("host")
     if host and host != socket.gethostname():
-        return f"supervisor lost: it ran on {host}, and nothing is left of it"
+        return f"supervisor lost: it ran on {host}, and nobody holds the run's lock"
     boot = supervisor.text("boot_id")
     if boot and boot != boot_id():
         return "reboot: the machine was restarted during the run"

@@ -99,8 +99,11 @@ def remove_run(run: RunDir) -> None:
             cause=f"it is no run directory in {runs_root()}",
             remedy="look at it, and remove it by hand",
         )
-    # A supervisor that has written its record may hold the lock for a moment more.
-    lock = locks.take(run.lock, patience=2.0) if read_status(run).over else None
+    try:
+        # A supervisor that has written its record may hold the lock for a moment more.
+        lock = locks.take(run.lock, patience=2.0) if read_status(run).over else None
+    except FileNotFoundError:
+        return  # another removal was quicker
     if lock is None:
         raise UsageError(
             f"{run.id} is not removed",

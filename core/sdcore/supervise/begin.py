@@ -10,17 +10,19 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sdcore.errors import UsageError
+from sdcore.errors import ExitCode, UsageError
 from sdcore.launch.plan import LaunchPlan
 from sdcore.launch.planner import plan_launch
 from sdcore.launch.provenance import git_state, versions
 from sdcore.runs import locks
-from sdcore.runs.files import read_json, write_bytes, write_json
+from sdcore.runs.files import PRIVATE, read_json, write_bytes, write_json
 from sdcore.runs.paths import FORMAT, RunDir, make_private, new_run_id, runs_root
+from sdcore.supervise import procs
 from sdcore.supervise.start import start_supervisor
 from sdcore.task.presets import load_preset
 from sdcore.task.spec import TaskSpec
 from sdcore.task.writing import dump_preset
+from sdcore.text import clean_line
 
 
 def freeze(task: TaskSpec) -> TaskSpec:
@@ -49,17 +51,29 @@ def start_run(
     """
     run, lock = _create(task.name)
     try:
-        for folder in (run.output, run.requests, run.rank(0).parent):
-            make_private(folder)
+        _make_folders(run)
         write_bytes(run.task, dump_preset(task, resolved=True).encode())
-        _start(task, run, lock, attempt=1, total_steps=total_steps, fingerprint=fingerprint)
+        plan = plan_launch(task, run, total_steps=total_steps)
+        write_json(run.launch, _record(task, plan, fingerprint))
+        start_supervisor(run, plan, lock)
     finally:
         os.close(lock)
     return run
 
 
 def load_task(run: RunDir, *, sets: Sequence[str] = (), env: Sequence[str] = ()) -> TaskSpec:
-    """Return the frozen task of ``run``, with wishes laid over it."""
+    """Return the frozen task of ``run``, with wishes laid over it.
+
+    Raises:
+        UsageError: Its record is gone or damaged, or the wishes do not fit.
+    """
+    # An empty preset is a valid task, with all its defaults: not the one that ran.
+    if run.task.exists() and not run.task.read_bytes().strip():
+        raise UsageError(
+            f"run {run.id} cannot be resumed",
+            cause=f"{run.task} is empty, so what it ran is not known",
+            remedy="start it anew from its preset: sdtui --run PRESET",
+        )
     return load_preset(run.task, sets=sets, env=env).task
 
 
@@ -76,7 +90,14 @@ def resume_run(run: RunDir, *, sets: Sequence[str] = (), env: Sequence[str] = ()
         NotReadyError: The start command could not be started.
     """
     task = load_task(run, sets=sets, env=env)
-    lock = locks.take(run.lock, patience=2.0)
+    try:
+        lock = locks.take(run.lock, patience=2.0)
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"run {run.id} cannot be resumed",
+            cause="it was removed meanwhile",
+            remedy="sdtui ls lists the runs",
+        ) from error
     if lock is None:
         raise UsageError(
             f"run {run.id} cannot be resumed",
@@ -84,28 +105,68 @@ def resume_run(run: RunDir, *, sets: Sequence[str] = (), env: Sequence[str] = ()
             remedy=f"follow it with `sdtui attach {run.id}`",
         )
     try:
+        _refuse_survivors(run)
         before = read_json(run.launch) or {}
-        attempt = int(before.get("attempt", 1)) + 1
-        if run.exit.exists():
-            run.exit.rename(run.earlier_exit(attempt - 1))
-        shutil.rmtree(run.requests, ignore_errors=True)
-        for folder in (run.output, run.requests, run.rank(0).parent):
-            make_private(folder)
-        if sets or env:
-            write_bytes(run.task, dump_preset(task, resolved=True).encode())
+        attempt = _last_attempt(run, before) + 1
         changed = any(wish.startswith(("train.", "mounts")) for wish in sets) or bool(env)
         total = _total_steps(task) if changed else before.get("total_steps")
-        _start(
-            task,
-            run,
-            lock,
-            attempt=attempt,
-            total_steps=total,
-            fingerprint=before.get("data_fingerprint"),
-        )
+        # Planned before anything is touched: a task that cannot be planned must not cost the
+        # run the record of how it ended.
+        plan = plan_launch(task, run, attempt=attempt, total_steps=total)
+        record = _record(task, plan, before.get("data_fingerprint"))
+        _put_away_end(run, attempt - 1)
+        shutil.rmtree(run.requests, ignore_errors=True)
+        _make_folders(run)
+        if sets or env:
+            write_bytes(run.task, dump_preset(task, resolved=True).encode())
+        write_json(run.launch, record)
+        start_supervisor(run, plan, lock)
     finally:
         os.close(lock)
     return run
+
+
+def _refuse_survivors(run: RunDir) -> None:
+    """Two trainings in one folder would write the same checkpoints."""
+    ours = {os.getpid(), os.getppid()}
+    left = [each for each in procs.started_by(run.root) if each.pid not in ours]
+    if left:
+        raise UsageError(
+            f"run {run.id} cannot be resumed",
+            cause=f"process {left[0].pid} ({clean_line(left[0].name)}) of it is still alive, "
+            "although its supervisor was killed",
+            remedy=f"end it: kill {' '.join(str(each.pid) for each in left[:20])}",
+        )
+
+
+def _last_attempt(run: RunDir, launch: dict[str, Any]) -> int:
+    """Return the number of the newest attempt, by whichever record of it can still be read.
+
+    Too low a number would take an earlier attempt's place and make readers drop its metrics.
+    """
+    told = [launch, read_json(run.exit) or {}, read_json(run.state) or {}]
+    known = [number for each in told if type(number := each.get("attempt")) is int]
+    kept = (path.stem.removeprefix("exit-") for path in run.root.glob("exit-*.json"))
+    return max([1, *known, *(int(number) for number in kept if number.isdecimal())])
+
+
+def _put_away_end(run: RunDir, attempt: int) -> None:
+    """Keep how ``attempt`` ended; of one that nobody saw end, keep that.
+
+    Readers tell by this file that ``state.json`` is still the one of the attempt before.
+    """
+    kept = run.earlier_exit(attempt)
+    if run.exit.exists():
+        run.exit.rename(kept)
+    elif not kept.exists():
+        end = {"state": "interrupted", "exit_code": int(ExitCode.LOST), "cause": "lost"}
+        reason = "it was interrupted, and nobody saw its end"
+        write_json(kept, {"format": FORMAT, **end, "reason": reason, "attempt": attempt})
+
+
+def _make_folders(run: RunDir) -> None:
+    for folder in (run.output, run.requests, run.rank(0).parent):
+        make_private(folder)
 
 
 def _total_steps(task: TaskSpec) -> int | None:
@@ -119,34 +180,22 @@ def _create(name: str) -> tuple[RunDir, int]:
     by them.
     """
     root = make_private(runs_root())
-    with (root / ".create.lock").open("w") as gate:
+    flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC
+    with os.fdopen(os.open(root / ".create.lock", flags, PRIVATE)) as gate:
         fcntl.flock(gate, fcntl.LOCK_EX)
         now = datetime.now().astimezone().replace(microsecond=0)
-        newest = max((e.name for e in os.scandir(root) if e.name[:8].isdigit()), default="")
-        run = RunDir(root / new_run_id(name, now))
         # A clock that once stood far ahead must not date all later runs in that future.
-        limit = now + timedelta(seconds=60)
-        while run.id[:15] <= newest[:15] and now < limit:
+        limit = f"{now + timedelta(seconds=60):%Y%m%d-%H%M%S}"
+        stamps = (e.name[:15] for e in os.scandir(root) if e.name[:8].isdigit())
+        newest = max((stamp for stamp in stamps if stamp <= limit), default="")
+        run = RunDir(root / new_run_id(name, now))
+        while run.id[:15] <= newest or run.root.exists():
             now += timedelta(seconds=1)
             run = RunDir(root / new_run_id(name, now))
         run.root.mkdir(mode=0o700)
         lock = locks.take(run.lock)
     assert lock is not None, "a folder just made is nobody else's"
     return run, lock
-
-
-def _start(
-    task: TaskSpec,
-    run: RunDir,
-    lock: int,
-    *,
-    attempt: int,
-    total_steps: int | None,
-    fingerprint: str | None,
-) -> None:
-    plan = plan_launch(task, run, attempt=attempt, total_steps=total_steps)
-    write_json(run.launch, _record(task, plan, fingerprint))
-    start_supervisor(run, plan, lock)
 
 
 def _record(task: TaskSpec, plan: LaunchPlan, fingerprint: str | None) -> dict[str, Any]:

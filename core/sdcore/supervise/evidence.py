@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,9 @@ from sdcore.supervise.ladder import Rung
 from sdcore.text import clean, last_overwrite
 
 _LOG_WINDOW, _LOG_LINES = 1 << 16, 50
+# The last frames and the last line of accelerate's own end, with one process and with several.
+_LAUNCHER = re.compile(r'File ".*/accelerate/commands/launch\.py"')
+_LAUNCHER_END = re.compile(r"subprocess\.CalledProcessError: Command |={20,}$")
 # Shorter values ("1", "false") are no secrets, and replacing them would tear words apart.
 _SHORTEST_SECRET = 8
 
@@ -87,6 +91,20 @@ def log_tail(run: RunDir, plan: LaunchPlan) -> tuple[str, ...]:
     return tuple(mask(line, values) for line in lines[-_LOG_LINES:])
 
 
+def without_launcher(lines: tuple[str, ...]) -> tuple[str, ...]:
+    """Return ``lines`` without the traceback with which accelerate ends after a failed trainer.
+
+    It tells of itself alone, and at a dozen lines it pushes the trainer's own out of sight.
+    """
+    starts = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent")]
+    if not starts:
+        return lines
+    start = starts[-1]
+    by_launcher = any(_LAUNCHER.search(line) for line in lines[start + 1 :])
+    at_the_end = _LAUNCHER_END.match(lines[-1])
+    return lines[:start] if start and by_launcher and at_the_end else lines
+
+
 def secrets(plan: LaunchPlan) -> list[str]:
     """Return the values in the child's environment that must not be written anywhere."""
     env = {**os.environ, **plan.env}
@@ -103,7 +121,10 @@ def mask(text: str, values: Iterable[str]) -> str:
 
 def newest_checkpoint(run: RunDir, ranks: Iterable[dict[str, Any]]) -> str | None:
     """Return the newest checkpoint that was finished: one without a manifest does not exist."""
-    whole = [f for f in step_folders(run.checkpoints) if (f / "manifest.json").is_file()]
+    try:
+        whole = [f for f in step_folders(run.checkpoints) if (f / "manifest.json").is_file()]
+    except OSError:  # a start command took its rights away: that must not cost the exit record
+        whole = []
     if whole:
         return relative(run, whole[-1])
     named = (rank.get("checkpoint") for rank in ranks)
@@ -112,7 +133,10 @@ def newest_checkpoint(run: RunDir, ranks: Iterable[dict[str, Any]]) -> str | Non
 
 def final_pipeline(run: RunDir) -> str | None:
     """Return where the trained pipeline lies, or None when it was not written."""
-    whole = (run.pipeline / "model_index.json").is_file()
+    try:
+        whole = (run.pipeline / "model_index.json").is_file()
+    except OSError:
+        return None
     return relative(run, run.pipeline) if whole else None
 
 

@@ -56,9 +56,12 @@ class Ladder:
                 self.by = str(wishes[kind].get("by") or kind)
         for wanted in sorted({targets[kind] for kind in wishes}, key=_height, reverse=True):
             if self._is_above(wanted):
-                return self._enter(wanted, now, self._stop_grace(wishes.get("stop", {})))
+                graces = [_grace(wishes[kind]) for kind in targets if targets[kind] == wanted
+                          and kind in wishes]  # fmt: skip
+                asked = next((grace for grace in graces if grace is not None), None)
+                return self._enter(wanted, now, asked)
         if self.deadline is not None and now >= self.deadline:
-            return self._enter(RUNGS[_height(self.rung) + 1], now, 0.0)
+            return self._enter(RUNGS[_height(self.rung) + 1], now)
         return None
 
     def signalled(self, now: float, name: str, *, cooperative: bool) -> Rung | None:
@@ -68,7 +71,7 @@ class Ladder:
         wanted = RUNGS[min(self.signals - (1 if cooperative else 0), 2)]
         grace = min(self.stop_grace_s, HOST_GRACE_S)
         if self._is_above(wanted):
-            return self._enter(wanted, now, grace)
+            return self._enter(wanted, now, grace if wanted == "save" else None)
         if self.deadline is not None:
             self.deadline = min(self.deadline, now + grace)
         return None
@@ -83,14 +86,17 @@ class Ladder:
     def _is_above(self, rung: Rung) -> bool:
         return _height(rung) > _height(self.rung)
 
-    def _enter(self, rung: Rung, now: float, stop_grace: float) -> Rung:
-        grace = {"save": stop_grace, "term": self.term_grace_s}.get(rung)
+    def _enter(self, rung: Rung, now: float, asked: float | None = None) -> Rung:
+        """Enter ``rung`` for ``asked`` seconds, or for as long as the plan allows."""
+        planned = {"save": self.stop_grace_s, "term": self.term_grace_s}.get(rung)
+        grace = planned if planned is None or asked is None else asked
         self.rung, self.deadline = rung, None if grace is None else now + grace
         return rung
 
-    def _stop_grace(self, wish: Mapping[str, Any]) -> float:
-        """Return the seconds the wish allows for a save; what is no such number is ours."""
-        asked = wish.get("grace_s")
-        if isinstance(asked, int | float) and math.isfinite(asked) and asked >= 0:
-            return float(asked)
-        return self.stop_grace_s
+
+def _grace(wish: Mapping[str, Any]) -> float | None:
+    """Return the seconds until the next rung that a wish names; None for what is no such number."""
+    asked = wish.get("grace_s")
+    if isinstance(asked, int | float) and math.isfinite(asked) and asked >= 0:
+        return float(asked)
+    return None

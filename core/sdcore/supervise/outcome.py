@@ -33,6 +33,8 @@ _READ_LOG = "read the end of train.log"
 _CUDA_OOM = re.compile(r"CUDA out of memory|OutOfMemoryError|CUDA error: out of memory")
 # How torchrun, accelerate and shells tell of a process that signal 9 ended.
 _KILLED = re.compile(r"SIGKILL|exitcode\s*:\s*-9|exit status -9|Signals\.SIGKILL|\bKilled\b")
+# Likewise of any signal: accelerate with one process; torchrun, which accelerate uses for several.
+_SIGNALLED = re.compile(r"died with <Signals\.\w+: (\d+)>|exitcode\s*:\s*-(\d+) ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def decide(evidence: Evidence) -> Outcome:
     """Return how the run ended; the first rule that knows an answer gives it."""
     rules: tuple[Callable[[Evidence], Outcome | None], ...] = (
         _finished, _lost, _out_of_gpu_memory, _diverged, _out_of_host_memory, _stopped, _failed,
-        _not_started, _foreign_out_of_memory, _by_signal,
+        _not_started, _foreign_out_of_memory, _by_signal, _rank_by_signal,
     )  # fmt: skip
     told = (outcome for rule in rules if (outcome := rule(evidence)) is not None)
     return next(told, None) or _by_code(evidence)
@@ -238,6 +240,19 @@ def _by_signal(e: Evidence) -> Outcome | None:
     if number is None:
         return None
     reason = f"the start command was ended by {signal_name(number)}, which sdtui did not send"
+    return Outcome("failed", ExitCode.FAILED, "signal", reason, _resume(e) or _READ_LOG)
+
+
+def _rank_by_signal(e: Evidence) -> Outcome | None:
+    """A training process broke off, and its launcher told of the signal that ended it."""
+    broken = _said(e, "running")
+    told = (match for line in reversed(e.log_lines) if (match := _SIGNALLED.search(line)))
+    match = next(told, None) if broken else None
+    if match is None:
+        return None
+    which = f"rank {broken[0].get('rank')}" if len(broken) == 1 else "a training process"
+    name = signal_name(int(match[1] or match[2]))
+    reason = f"{which} was ended by {name} at step {broken[0].get('step')}, not by sdtui"
     return Outcome("failed", ExitCode.FAILED, "signal", reason, _resume(e) or _READ_LOG)
 
 

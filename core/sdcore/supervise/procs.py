@@ -97,6 +97,22 @@ def below(root: int) -> list[Proc]:
     return [each for each in found if each.alive]
 
 
+def started_by(run: Path) -> list[Proc]:
+    """Return the living processes that were started for ``run``, by their environment.
+
+    Whoever lost both its subreapers at once is below none, and is found by nothing else.
+    """
+    mark = b"SDTUI_RUN_DIR=" + os.fsencode(run)
+    return [each for each in _everyone() if each.alive and mark in _environment(each.pid)]
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:  # gone, or another user's
+        return []
+
+
 def send(target: Proc, number: signal.Signals) -> bool:
     """Signal ``target`` if it is still the same process; say whether it was."""
     try:

@@ -12,7 +12,7 @@ from sdcore.launch.plan import LaunchPlan
 from sdcore.runs.files import LineWriter, write_json
 from sdcore.runs.paths import FORMAT, RunDir
 from sdcore.supervise import procs
-from sdcore.supervise.evidence import Evidence, mask, number
+from sdcore.supervise.evidence import Evidence, mask, number, without_launcher
 from sdcore.supervise.outcome import Outcome, exit_status, signal_name
 from sdcore.text import clean_line
 
@@ -151,7 +151,7 @@ def exit_record(
         "checkpoint": evidence.checkpoint,
         "pipeline": evidence.pipeline if outcome.exit_code == ExitCode.DONE else None,
         **measured,
-        "last_lines": list(evidence.log_lines),
+        "last_lines": list(without_launcher(evidence.log_lines)),
     }
 
 
@@ -168,6 +168,8 @@ def write_exit(
     """
     trouble, wait = Trouble("exit.json"), _FIRST_PAUSE_S
     while not trouble.attempt(lambda: write_json(run.exit, record)):
+        if not run.root.exists():  # removed by hand while it lived: nobody waits for its end
+            return
         failed()
         if pause(wait):
             return

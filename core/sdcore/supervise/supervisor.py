@@ -191,10 +191,17 @@ class Supervisor:
             by = told.pop().name
             entered = self._ladder.signalled(now, by, cooperative=cooperative) or entered
             if self._ladder.rung == "save":
-                requests.ask(self._run, "stop", by=by)  # the trainer reads the file
+                self._leave_wish(by)
         entered = self._end_leftovers(now) or entered
         if self._ladder.rung is not None:
             self._act(self._ladder.rung, entered, now)
+
+    def _leave_wish(self, by: str) -> None:
+        """Have the trainer read the wish; one that cannot be told is ended at the next rung."""
+        try:
+            requests.ask(self._run, "stop", by=by)
+        except OSError as error:
+            say(f"cannot write a request to stop: {error.strerror or error}")
 
     def _wishes(self) -> dict[str, dict[str, Any]]:
         found = ((kind, requests.pending(self._run, kind)) for kind in _WISHES)
@@ -281,13 +288,19 @@ class Supervisor:
             peak_gpu_memory=self._devices.peak if self._devices else None,
             peak_rss=self._tree.peak,
         )
-        for kind in _WISHES:
-            requests.done(self._run, kind)
+        self._take_wishes_away()
         write_exit(self._run, record, self._pause, lambda: self._delayed(outcome))
         self._answer(outcome)
         # Not by closing: the client may hold a copy, and a thread inside a hung driver keeps
         # this process's table of files alive.
         fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def _take_wishes_away(self) -> None:
+        for kind in _WISHES:
+            try:
+                requests.done(self._run, kind)
+            except OSError as error:  # the next attempt begins with none anyhow
+                say(f"cannot remove a request: {error.strerror or error}")
 
     def _delayed(self, outcome: Outcome) -> None:
         """The record does not fit on the disk: nobody may take the run for a living one."""

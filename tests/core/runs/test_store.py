@@ -1,4 +1,6 @@
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,31 @@ def test_what_a_killed_removal_left_goes_with_the_next() -> None:
     left.mkdir(parents=True)
     remove_run(run)
     assert not left.parent.exists()
+
+
+def test_two_removals_of_one_run_both_end_well() -> None:
+    """The slower one waited for a lock in a folder that is gone."""
+    run = make_run(IDS[0], exit=exit_record())
+    lock = locks.take(run.lock)
+    assert lock is not None
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(remove_run, run)
+        time.sleep(0.2)
+        run.root.rename(run.root.with_name(".removed-x"))
+        os.close(lock)
+        second.result()
+    assert not run.root.exists()
+
+
+@pytest.mark.parametrize("home", ["~no-such-person/x", "~"])
+def test_without_a_home_the_remedy_is_named(home: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's user often has no entry in the list of users."""
+    monkeypatch.setenv("SDTUI_HOME", home)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", _nobody)
+    with pytest.raises(UsageError, match="set SDTUI_HOME"):
+        all_runs()
+
+
+def _nobody(_uid: int) -> None:
+    raise KeyError

@@ -2,6 +2,9 @@
 
 import json
 import os
+import re
+import shutil
+import signal
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from sdcore.errors import UsageError
+from sdcore.runs import locks
 from sdcore.runs.files import read_json
-from sdcore.runs.paths import RunDir
+from sdcore.runs.paths import RunDir, runs_root
 from sdcore.runs.requests import ask
 from sdcore.runs.status import read_status
+from sdcore.supervise import begin, procs
 from sdcore.supervise.begin import freeze, load_task, resume_run, start_run
 from sdcore.task.spec import TaskSpec
 
@@ -91,3 +96,117 @@ def test_a_living_run_is_not_started_twice() -> None:
     assert read_status(run).attempt == 1
     ask(run, "kill", "test")
     finished(run)
+
+
+def test_a_clock_that_once_stood_far_ahead_does_not_make_starts_collide() -> None:
+    """With every new id at the same limit, two starts within one second met in one folder."""
+    (runs_root() / "20990101-000000-future").mkdir(parents=True)
+
+    runs = [start_run(task("true")) for _ in range(3)]
+
+    assert len({run.id[:15] for run in runs}) == 3
+    assert all(run.id < "2099" for run in runs)
+    for run in runs:
+        finished(run)
+
+
+def test_a_resume_that_cannot_be_planned_costs_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end was renamed before the planning: a run that was done became an interrupted one."""
+    run = finished(start_run(task("exit 3")))
+    before = {path.name: path.read_bytes() for path in run.root.iterdir() if path.is_file()}
+
+    def refuse(*_: object, **__: object) -> None:
+        raise UsageError("x", cause="y", remedy="z")
+
+    monkeypatch.setattr(begin, "plan_launch", refuse)
+    with pytest.raises(UsageError):
+        resume_run(run, env=["A=1"])
+
+    assert read_status(run).state == "failed"
+    assert {p.name: p.read_bytes() for p in run.root.iterdir() if p.is_file()} == before
+
+
+def test_an_attempt_never_takes_the_number_of_an_earlier_one() -> None:
+    """Readers drop metrics of lower attempts, and exit-1.json would be overwritten."""
+    run = finished(start_run(task("exit 3")))
+    run.exit.rename(run.earlier_exit(4))
+    run.launch.write_text('{"attempt": "x"}')
+
+    finished(resume_run(run))
+
+    assert read_status(run).attempt == 5
+    assert (read_json(run.earlier_exit(4)) or {})["code"] == 3
+
+
+def test_a_resume_of_a_lost_run_is_not_taken_for_the_lost_attempt() -> None:
+    """state.json still says that attempt 1 is running, and the new holder has the lock."""
+    run = finished(start_run(task("true")))
+    run.exit.unlink()  # as a killed supervisor leaves it
+    record = read_json(run.state) or {}
+    assert record["phase"] == "running"
+
+    finished(resume_run(run))
+
+    assert (read_json(run.earlier_exit(1)) or {})["state"] == "interrupted"
+    assert read_status(run).attempt == 2
+
+
+def test_an_empty_task_is_not_resumed_as_another_task() -> None:
+    """An empty preset is valid and means the built-in trainer with all its defaults."""
+    run = finished(start_run(task("true")))
+    run.task.write_bytes(b"")
+
+    with pytest.raises(UsageError, match=re.escape(run.id)):
+        resume_run(run)
+    assert read_status(run).state == "done"
+
+
+def test_a_resume_that_waited_for_a_removal_does_not_bring_the_folder_back() -> None:
+    """The lock it got then was that of a deleted file: a run without a lock, and half a folder."""
+    run = finished(start_run(task("true")))
+    lock = locks.take(run.lock, patience=2.0)
+    assert lock is not None
+    with ThreadPoolExecutor(1) as pool:
+        resumed = pool.submit(resume_run, run)
+        time.sleep(0.3)
+        run.root.rename(run.root.with_name(".removed-x"))
+        os.close(lock)
+        with pytest.raises(UsageError, match="cannot be resumed"):
+            resumed.result()
+    assert not run.root.exists()
+
+
+def test_a_supervisor_whose_folder_is_removed_does_not_stay_for_ever(tmp_path: Path) -> None:
+    """It tried to write exit.json into a folder that never comes back."""
+    mark = tmp_path / "go"
+    run = start_run(task(f"until test -e {mark}; do sleep 0.05; done"))
+    pid = int((read_json(run.supervisor) or {})["pid"])
+    shutil.rmtree(run.root)
+    mark.touch()
+
+    end = time.monotonic() + 10
+    while (left := procs.read(pid)) is not None and left.alive:
+        assert time.monotonic() < end, left
+        time.sleep(0.05)
+
+
+def test_a_run_is_not_resumed_beside_what_is_left_of_it() -> None:
+    """Supervisor and guard killed at once, as `pkill -9 python` does: nobody ends the rest."""
+    run = start_run(task("trap '' TERM; sleep 60 & wait; sleep 60"))
+    record = read_json(run.supervisor) or {}
+    (guard,) = [each.pid for each in procs.below(record["pid"]) if each.name == "sdtui-guard"]
+    for pid in (record["pid"], guard):
+        os.kill(pid, signal.SIGSTOP)  # so that neither has the time to end the run
+    for pid in (record["pid"], guard):
+        os.kill(pid, signal.SIGKILL)
+    finished(run)
+
+    left = procs.started_by(run.root)
+    try:
+        with pytest.raises(UsageError, match=r"kill \d+"):
+            resume_run(run)
+        assert read_status(run).state == "interrupted"
+    finally:
+        for each in left:
+            procs.send(each, signal.SIGKILL)
+    assert left

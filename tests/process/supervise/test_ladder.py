@@ -26,6 +26,14 @@ def test_a_program_that_reads_no_wishes_is_told_by_signal() -> None:
     assert Ladder(300, 30).climb(0, {"stop": {}}, cooperative=False) == "term"
 
 
+def test_the_grace_a_person_asks_for_counts_for_the_first_rung_whichever_it_is() -> None:
+    """``sdtui stop --grace 1`` on a program that ignores SIGTERM took 30 s."""
+    for wishes in ({"stop": {"grace_s": 1}}, {"term": {"grace_s": 1}}):
+        ladder = Ladder(300, 30)
+        assert ladder.climb(0, wishes, cooperative=False) == "term"
+        assert ladder.climb(1, wishes, cooperative=False) == "kill"
+
+
 @pytest.mark.parametrize("grace", ["soon", -1, float("nan"), None, [1]])
 def test_a_senseless_grace_is_not_obeyed(grace: object) -> None:
     """NaN compares false for ever: the ladder would never climb."""

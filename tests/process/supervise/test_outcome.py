@@ -66,6 +66,21 @@ SAVED = rank("stopped", checkpoint="output/checkpoints/step-5")
             Evidence(status=EXIT_1, oom_kills=1, log_lines=("exitcode  : -9 (pid: 7)",)),
             "failed", 5, "host_memory",
         ),
+        # The launcher's 1 hides the signal; its words do not.
+        (
+            Evidence(
+                status=EXIT_1, ranks=(rank("running"),),
+                log_lines=("CalledProcessError: Command '[…]' died with <Signals.SIGKILL: 9>.",),
+            ),
+            "failed", 1, "signal",
+        ),
+        (
+            Evidence(
+                status=EXIT_1, ranks=(rank("running"), rank("failed")),
+                log_lines=("  exitcode  : -11 (pid: 7)", "====="),
+            ),
+            "failed", 1, "error",
+        ),
         # The counter is the host's: without a corpse of ours it was somebody else's process.
         (Evidence(status=EXIT_1, oom_kills=3), "failed", 1, "error"),
         (
@@ -153,6 +168,21 @@ def test_the_log_tail_is_bounded_clean_and_without_secrets(
     lines = facts.log_tail(run, plan)
     assert len(lines) == 50
     assert lines[-2:] == ("30%", "*** *** 11\ufffd")
+
+
+def test_the_launchers_own_traceback_does_not_hide_the_trainers() -> None:
+    """The last dozen lines are shown when a run failed, and accelerate's own were exactly 12."""
+    trainer = ("step 1/3", "Traceback (most recent call last):", "RuntimeError: no")
+    launcher = (
+        "Traceback (most recent call last):",
+        '  File "/x/site-packages/accelerate/commands/launch.py", line 999, in simple_launcher',
+    )
+    end = "subprocess.CalledProcessError: Command '['python']' died with <Signals.SIGKILL: 9>."
+    assert facts.without_launcher((*trainer, *launcher, end)) == trainer
+    assert facts.without_launcher((*trainer, *launcher, "=" * 60)) == trainer
+    assert facts.without_launcher(trainer) == trainer
+    # More came after it: the launcher was one step of somebody's script.
+    assert len(facts.without_launcher((*trainer, *launcher, end, "cleaning up"))) == 7
 
 
 @pytest.mark.parametrize(

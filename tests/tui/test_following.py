@@ -84,7 +84,7 @@ def test_a_failure_tells_cause_remedy_log_and_code() -> None:
         process = own(run)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (5, "")
-    for part in ("CUDA out of memory", "remedy      lower", "| OutOfMemoryError", "returned 1"):
+    for part in ("CUDA out of memory", "remedy     lower", "| OutOfMemoryError", "returned 1"):
         assert part in err
 
 

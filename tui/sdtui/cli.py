@@ -17,14 +17,19 @@ from sdcore.errors import ExitCode, SdError
 
 _RUN = "an id, the beginning of one, a name (its newest run), or last"
 _EPILOG = """\
-exit codes: 0 done, 1 training failed, 2 usage or preset, 3 host not ready, 4 stopped and saved,
-5 out of memory, 6 non-finite loss, 7 lost (killed or rebooted), 130/143 interrupted, not saved
+exit codes: 0 done, 1 training failed, 2 usage or preset, 3 host not ready,
+4 stopped and saved, 5 out of memory, 6 non-finite loss, 7 lost (killed or
+rebooted), 130/143 interrupted, not saved
 """
 _ONLY_WITH_RUN = (
     "run_set", "run_env", "run_name", "run_detach", "run_json", "run_dry_run",
 )  # fmt: skip
 # What a shell can meet that is neither a bug of ours nor a wrong argument.
-_HOST_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMFILE}
+_HOST_ERRORS = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMFILE,
+    errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.ESTALE,
+    errno.ENOENT,  # a run that is removed while it is read
+}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare_streams() -> None:
+    if sys.stdin is None:  # started with <&-
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115  # for good
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # started with >&-

@@ -16,12 +16,13 @@ from typing import Any, Self
 
 from sdcore.errors import ExitCode
 from sdcore.runs import requests
+from sdcore.runs.files import read_json
 from sdcore.runs.follow import PERIOD_S, Follower
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import Status
 from sdtui.progress import Display, choose_display
 from sdtui.secrets import mask_of
-from sdtui.terminal import out, say
+from sdtui.terminal import columns, out, say
 from sdtui.words import closing_lines
 
 HUNG_UP = 128 + signal.SIGHUP  # the codes a shell gives to a program that these signals ended
@@ -32,6 +33,13 @@ _RUNGS: tuple[tuple[requests.Kind, str], ...] = (
     ("term", "stopping: SIGTERM now, what is not saved is lost; once more sends SIGKILL"),
     ("kill", "stopping: SIGKILL now"),
 )
+# A start command of the user's own cannot be asked to save; it may do so when SIGTERM comes.
+_SAVELESS = "stopping: SIGTERM is sent, and it may take a while to end; twice more sends SIGKILL"
+
+
+def saves_on_stop(run: RunDir) -> bool:
+    """Say whether the trainer of ``run`` saves when it is asked to stop, as the built-in one."""
+    return bool((read_json(run.launch) or {}).get("cooperative", True))
 
 
 class Signals:
@@ -57,6 +65,11 @@ class Signals:
     def _take(self, number: int, _frame: FrameType | None) -> None:
         self._taken.append(number)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a signal came that was not taken yet."""
+        return bool(self._taken)
+
     def take(self) -> list[int]:
         """Return the signals since the last call, in order."""
         taken = []
@@ -70,10 +83,13 @@ class Ladder:
 
     def __init__(self, run: RunDir) -> None:
         self._run, self._pressed = run, 0
+        self._saves = saves_on_stop(run)
 
     def climb(self, number: int) -> str:
         """Leave the next request and return what to tell the person."""
         kind, text = _RUNGS[min(self._pressed, len(_RUNGS) - 1)]
+        if self._pressed == 0 and not self._saves:
+            text = _SAVELESS
         self._pressed += 1
         requests.ask(self._run, kind, by=signal.Signals(number).name)
         return text
@@ -132,7 +148,7 @@ def _follow(run: RunDir, signals: Signals, display: Display, ladder: Ladder | No
 
 
 def _tell_end(run: RunDir, status: Status) -> None:
-    for line in closing_lines(run, status, mask_of(run)):
+    for line in closing_lines(run, status, mask_of(run), columns(sys.stderr)):
         say(line)
     if status.pipeline is not None and status.state == "done" and not sys.stdout.isatty():
         out(str(status.pipeline))  # so that $(sdtui --run …) is the pipeline

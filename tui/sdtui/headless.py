@@ -1,9 +1,10 @@
 """``sdtui --run PRESET``: check, start, follow, all without the console."""
 
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 
-from sdcore import __version__
+from sdcore import __version__, units
 from sdcore.checks.check import Report, check_task
 from sdcore.checks.findings import Finding
 from sdcore.errors import ExitCode
@@ -13,9 +14,9 @@ from sdcore.supervise.begin import freeze, start_run
 from sdcore.task.presets import load_preset
 from sdcore.task.spec import TaskSpec
 from sdcore.text import clean, clean_line
-from sdtui.following import Signals, follow_run
+from sdtui.following import Signals, follow_run, saves_on_stop
 from sdtui.stream import run_message
-from sdtui.terminal import out, out_json, rows, say
+from sdtui.terminal import columns, out, out_json, rows, say
 
 
 def run_preset(
@@ -55,12 +56,13 @@ def run_preset(
 
 def go_on(run: RunDir, signals: Signals, *, detach: bool, json: bool) -> int:
     """Follow a run that was just started, or leave it to itself."""
-    if detach:
+    if detach and not signals.waiting:  # a Ctrl-C during the start is a wish to stop the run
         out_json(run_message(run, __version__), stream=True) if json else out(run.id)
         return int(ExitCode.DONE)
     if not json:
         say(f"run {run.id}")
-        say("Ctrl-C saves and stops it; when the terminal closes it goes on")
+        stops = "saves and stops it" if saves_on_stop(run) else "stops it"
+        say(f"Ctrl-C {stops}; when the terminal closes it goes on")
         say(f"come back from any shell: sdtui attach {run.id}")
     return follow_run(run, signals, json=json, owner=True)
 
@@ -112,10 +114,15 @@ def show_plan(task: TaskSpec, report: Report, *, json: bool, command: bool = Tru
         return int(report.exit_code)
     facts = [(label, clean_line(words)) for label, words in report.facts]
     lines = report.plan.lines() if report.plan else []
-    for line in rows([("name", task.name), *facts, *[("plan", clean_line(x)) for x in lines]]):
+    pairs = [("name", task.name), *facts, *[("plan", clean_line(x)) for x in lines]]
+    for line in rows(pairs, columns(sys.stdout)):
         out(line)
     if plan is not None:
         out(f"\n{clean_line(command_line(plan), 100_000)}")
+    if report.findings and sys.stdout.isatty():
+        say("")
     for finding in report.findings:
         say(finding_words(finding))
+    if report.errors:
+        say(f"not ready: {units.count(len(report.errors), 'error')}")
     return int(report.exit_code)

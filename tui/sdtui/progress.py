@@ -7,14 +7,17 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol, TextIO
 
 from sdcore import units
+from sdcore.runs.fields import Fields
 from sdcore.runs.follow import Update
 from sdcore.runs.logs import Mask
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import Status
 from sdtui import words
+from sdtui.terminal import SilentKeys
 
 _SHARE = 20  # a plain line every twentieth of the way, 5 %
 _SILENCE_S = 30.0  # and at least this often
@@ -39,10 +42,16 @@ class PlainDisplay:
     Args:
         to: Where the lines go.
         clock: Seconds; for the silence between two lines.
+        mask: Takes out what is never shown.
     """
 
-    def __init__(self, to: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        self._to, self._clock = to, clock
+    def __init__(
+        self,
+        to: TextIO,
+        clock: Callable[[], float] = time.monotonic,
+        mask: Mask | None = None,
+    ) -> None:
+        self._to, self._clock, self._mask = to, clock, mask or Mask()
         self._state: tuple[object, ...] = ()
         self._phase: str | None = None
         # Training goes on where sampling or saving broke in; every other phase begins anew.
@@ -51,29 +60,38 @@ class PlainDisplay:
 
     def note(self, text: str) -> None:
         """Write a line with the time of day."""
-        self._to.write(f"{time.strftime('%H:%M:%S')}  {text}\n")
+        self._to.write(f"{time.strftime('%H:%M:%S')}  {self._mask(text)}\n")
         self._to.flush()
         self._spoke = self._clock()
 
     def show(self, update: Update) -> None:
         """Write the lines that are due."""
         status = update.status
-        if not update.first:  # else an attach would repeat the whole past
-            for record in update.events:
-                text = words.event_words(record)
-                if text is not None:
-                    self.note(text)
-        if status.over:
-            return  # its end is told by who follows
         state = (status.state, status.stop_step, status.waiting_for, status.attempt)
-        if state != self._state:
+        if state != self._state and not status.over:  # its end is told by who follows
             self._state = state
             self.note(words.state_words(status))
-        if status.phase != self._phase:
-            self._phase = status.phase
-            self._share = -1
-            self.note(words.phase_words(status))
-        self._progress(status)
+        if not update.first:  # else an attach would repeat the whole past
+            for record in update.events:
+                self._event(record)
+        if not status.over:
+            self._enter(status.phase, words.phase_words(status))
+            self._progress(status)
+
+    def _event(self, record: dict[str, object]) -> None:
+        event = Fields(record)
+        if event.text("kind") == "phase":
+            self._enter(event.text("phase"), event.text("phase") or "")
+        elif (text := words.event_words(record)) is not None:
+            self.note(text)
+
+    def _enter(self, phase: str | None, text: str) -> None:
+        """Tell a new phase, but not each return to training after a save."""
+        if phase == self._phase:
+            return
+        self._phase, self._share = phase, -1
+        if not (phase == "training" and self._trained >= 0) and phase not in {None, "finished"}:
+            self.note(text)
 
     def _progress(self, status: Status) -> None:
         training = status.phase in {None, "training"}
@@ -97,7 +115,8 @@ class PlainDisplay:
 class BarDisplay:
     """One line at the foot of the terminal that is redrawn, with what happens above it."""
 
-    def __init__(self) -> None:
+    def __init__(self, mask: Mask) -> None:
+        self._mask = mask
         # Here, so that a script never pays the 80 ms.
         from rich.console import Console  # noqa: PLC0415
         from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
@@ -121,13 +140,15 @@ class BarDisplay:
         self._task = self._progress.add_task(
             "", total=None, phase="starting", count="", loss="", rate="", eta=""
         )
+        self._keys = SilentKeys(sys.stderr)
+        self._keys.begin()
         self._progress.start()
 
     def note(self, text: str) -> None:
         """Write a line above the bar."""
         from rich.text import Text  # noqa: PLC0415
 
-        self._progress.console.print(Text(text), soft_wrap=True)
+        self._progress.console.print(Text(self._mask(text)), soft_wrap=True)
 
     def show(self, update: Update) -> None:
         """Draw the line anew."""
@@ -141,14 +162,14 @@ class BarDisplay:
 
     def _draw(self, status: Status) -> None:
         training = status.phase in {None, "training"}
-        done = status.step if training else status.phase_done
-        total = status.total if training else status.phase_total
-        left = words.countdown(status)
-        phase = status.phase or status.state
+        counted = not training and status.phase_total is not None
+        done = status.phase_done if counted else status.step
+        total = status.phase_total if counted else status.total
+        phase = words.phase_words(replace(status, phase_total=None))
         if status.state != "running":
-            phase = f"{status.state} {left}" if left is not None else status.state
-        if status.state == "queued":
-            phase = words.state_words(status)
+            phase = words.state_words(status) if status.state == "queued" else status.state
+        if (next_rung := words.next_rung(status)) is not None:
+            phase = f"stopping, {next_rung}"
         eta = "" if status.eta_s is None else f"ETA {units.duration(status.eta_s)}"
         rate = status.images_per_s
         self._progress.update(
@@ -164,6 +185,7 @@ class BarDisplay:
 
     def close(self) -> None:
         """Take the bar away and show the cursor again."""
+        self._keys.end()
         self._progress.stop()
 
 
@@ -174,8 +196,8 @@ def choose_display(run: RunDir, *, json: bool, mask: Mask) -> Display:
 
         return JsonDisplay(run, mask)
     if sys.stderr.isatty() and _can_move_cursor():
-        return BarDisplay()
-    return PlainDisplay(sys.stderr)
+        return BarDisplay(mask)
+    return PlainDisplay(sys.stderr, mask=mask)
 
 
 def _can_move_cursor() -> bool:

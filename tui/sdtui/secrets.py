@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from typing import Any
 
 from sdcore.launch.plan import MASK, is_secret
 from sdcore.runs.logs import Mask
@@ -20,3 +21,12 @@ def mask_of(run: RunDir) -> Mask:
     own = table if isinstance(table, dict) else {}
     pairs = [*own.items(), *os.environ.items()]
     return Mask(v for name, v in pairs if is_secret(name) and isinstance(v, str) and v != MASK)
+
+
+def masked(value: Any, mask: Mask) -> Any:
+    """Return plain data, lists and objects in each other, with every text in it masked."""
+    if isinstance(value, dict):
+        return {key: masked(item, mask) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [masked(item, mask) for item in value]
+    return mask(value) if isinstance(value, str) else value

@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from sdcore import __version__
-from sdcore.runs.events import Event, Metrics
+from sdcore.runs.events import Event, Metrics, Real
 from sdcore.runs.follow import StepMetrics, Update
 from sdcore.runs.logs import Mask
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import State, Status
+from sdtui.secrets import masked
 from sdtui.terminal import out_json
 
 _EVENT: TypeAdapter[Any] = TypeAdapter(Event)
@@ -64,6 +65,13 @@ class MetricsMessage(Metrics):
     """One optimizer step. A line for a step replaces that step and all later ones before it."""
 
     type: Literal["metrics"] = "metrics"
+    # A start command of somebody's own may write fewer of them, and others.
+    epoch: float | None = Field(  # type: ignore[assignment]
+        None, description="Passes over the data completed, with fraction."
+    )
+    lr: Real | None = Field(  # type: ignore[assignment]
+        None, description="Learning rate of this update."
+    )
 
 
 class EventMessage(_Message):
@@ -87,8 +95,8 @@ class ExitMessage(_Message):
     attempt: int
     step: int | None
     total: int | None
-    loss: float | None
-    images_per_s: float | None
+    loss: Real | None
+    images_per_s: Real | None
     elapsed: float | None = Field(description="Seconds.")
     checkpoint: str | None = Field(description="Path of the newest good checkpoint.")
     pipeline: str | None = Field(description="Path of the final pipeline.")
@@ -167,7 +175,7 @@ class JsonDisplay:
 
     def show(self, update: Update) -> None:
         """Write what is new."""
-        message = status_message(update.status)
+        message = masked(status_message(update.status), self._mask)
         # What moves with every step stands in the metrics.
         key = tuple(v for k, v in message.items() if k not in {"step", "total", "deadline"})
         if key != self._last:
@@ -176,13 +184,12 @@ class JsonDisplay:
         for record in update.events:
             event = event_message(record)
             if event is not None:
-                out_json(event, stream=True)
+                out_json(masked(event, self._mask), stream=True)
         for line in update.metrics:
             out_json(metrics_message(line), stream=True)
         if update.status.over:
             last = exit_message(self._run, update.status)
-            last["last_lines"] = [self._mask(line) for line in last["last_lines"]]
-            out_json(last, stream=True)
+            out_json(masked(last, self._mask), stream=True)
 
     def close(self) -> None:
         """Leave nothing to be done."""

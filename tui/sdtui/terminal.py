@@ -7,9 +7,12 @@ written in ASCII, in which a control character cannot stand.
 import json
 import math
 import os
+import shutil
 import sys
+import termios
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -35,7 +38,9 @@ def out(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Write a line for a person."""
+    """Write a line for a person, below all data so far: both may go to one screen or file."""
+    with suppress(BrokenPipeError):  # met again, and told, where data is written
+        sys.stdout.flush()
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
@@ -106,7 +111,71 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
     return gap + text if right else text + gap
 
 
-def rows(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """Return (label, words) pairs as aligned lines."""
-    width = max((cells(label) for label, _ in pairs), default=0)
-    return [f"{fit(label, width)}  {words}".rstrip() for label, words in pairs]
+def columns(stream: TextIO) -> int | None:
+    """Return how wide the terminal is; None where ``stream`` is none."""
+    return shutil.get_terminal_size().columns if stream.isatty() else None
+
+
+def rows(
+    pairs: Sequence[tuple[str, str]], width: int | None = None, whole: Sequence[str] = ()
+) -> list[str]:
+    """Return (label, words) pairs as aligned lines.
+
+    Args:
+        pairs: What to write.
+        width: Columns, beyond which words are folded below their beginning; None, never.
+        whole: Labels whose words are never folded, because people copy and run them.
+    """
+    indent = max((cells(label) for label, _ in pairs), default=0) + 2
+    lines = []
+    for label, words in pairs:
+        free = None if width is None or label in whole else width - indent
+        first, *more = _folded(words, free)
+        lines.append(f"{fit(label, indent)}{first}".rstrip())
+        lines += [f"{' ' * indent}{line}" for line in more]
+    return lines
+
+
+def _folded(text: str, width: int | None) -> list[str]:
+    """Break ``text`` at spaces; a word that is too long, such as a path, stays in one piece."""
+    if width is None or cells(text) <= width:
+        return [text]
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if lines[-1] and cells(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+class SilentKeys:
+    """Keeps the terminal from writing ``^C`` where a bar is drawn; without one, does nothing.
+
+    The echo would go behind the bar, wrap, and leave an old copy of the bar on the screen.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._before = stream, 0
+
+    def begin(self) -> None:
+        """Echo no control characters from here on."""
+        self._before = self._change(0)
+
+    def end(self) -> None:
+        """Echo them again, if they were."""
+        self._change(self._before)
+
+    def _change(self, wanted: int) -> int:
+        """Set the flag to ``wanted`` and return what it was; 0 where nothing was changed."""
+        with suppress(OSError, ValueError, termios.error):  # it is only looks
+            terminal = self._stream.fileno()
+            # In the background the kernel would stop us for it.
+            if os.tcgetpgrp(terminal) == os.getpgrp():
+                mode = termios.tcgetattr(terminal)
+                before = mode[3] & termios.ECHOCTL
+                mode[3] = mode[3] & ~termios.ECHOCTL | wanted
+                termios.tcsetattr(terminal, termios.TCSANOW, mode)
+                return int(before)
+        return 0

@@ -11,12 +11,15 @@ from sdcore.runs.logs import Mask
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import Status
 from sdcore.text import clean_line
+from sdtui.terminal import rows
 
+# What happens on a rung of the stop ladder, and what comes after it.
 _RUNGS = {
-    "save": "finishes its step and saves; SIGTERM",
-    "term": "SIGTERM is sent; SIGKILL",
-    "kill": "SIGKILL is sent",
+    "save": ("finishes its step and saves", "SIGTERM"),
+    "term": ("SIGTERM is sent", "SIGKILL"),
+    "kill": ("SIGKILL is sent", None),
 }
+UNFOLDED = ("command", "load it")  # labels of what is copied and run
 _LAST_LINES = 12  # of the log, shown when a run failed
 
 
@@ -34,11 +37,12 @@ def step_words(status: Status) -> str:
     return str(status.step) if status.total is None else f"{status.step}/{status.total}"
 
 
-def countdown(status: Status, now: float | None = None) -> str | None:
-    """Write when the next rung of the stop ladder comes."""
-    if status.deadline is None:
+def next_rung(status: Status) -> str | None:
+    """Write when the next rung of the stop ladder comes: ``SIGTERM in 4m 59s``."""
+    _, after = _RUNGS.get(status.stop_step or "", ("", None))
+    if after is None or status.deadline is None:
         return None
-    return units.duration(status.deadline - (time.time() if now is None else now))
+    return f"{after} in {units.duration(status.deadline - time.time())}"
 
 
 def state_words(status: Status) -> str:
@@ -46,9 +50,9 @@ def state_words(status: Status) -> str:
     if status.state == "queued":
         return f"queued: waits for {status.waiting_for or 'its turn'}"
     if status.state == "stopping":
-        words = f"stopping: {_RUNGS.get(status.stop_step or '', 'being ended')}"
-        left = countdown(status)
-        return words if left is None or status.stop_step == "kill" else f"{words} in {left}"
+        now, _ = _RUNGS.get(status.stop_step or "", ("being ended", None))
+        after = next_rung(status)
+        return f"stopping: {now}" if after is None else f"stopping: {now}; {after}"
     return f"{status.state}: {status.reason}" if status.reason else status.state
 
 
@@ -68,7 +72,7 @@ def progress_words(status: Status) -> str:
 def phase_words(status: Status) -> str:
     """Write what the trainer does now, with its count where it has one."""
     words = status.phase or status.state
-    if status.phase_total:
+    if status.phase_total and status.phase_unit != "steps":  # those are told by the progress
         unit = f" {status.phase_unit}" if status.phase_unit else ""
         words += f": {status.phase_done or 0:,} of {status.phase_total:,}{unit}"
     return words
@@ -169,40 +173,54 @@ def load_line(pipeline: Path) -> str:
     )
 
 
-def closing_lines(run: RunDir, status: Status, mask: Mask) -> list[str]:
-    """Write how a run ended, where its results lie and what to do next."""
+def closing_lines(run: RunDir, status: Status, mask: Mask, width: int | None = None) -> list[str]:
+    """Write how a run ended, where its results lie and, at the very end, what to do next.
+
+    Args:
+        run: The run.
+        status: Of a run that is over.
+        mask: Of its secrets.
+        width: Of the terminal, in columns.
+    """
     after = "" if status.elapsed is None else f" after {units.duration(status.elapsed)}"
     if status.state == "done":
-        return _done(run, status, after)
-    reason = f": {status.reason}" if status.reason else ""
-    lines = [f"{status.state}{after} at step {step_words(status)}{reason}"]
+        steps = f": {step_words(status)} steps, loss {loss_words(status.loss)}"
+        first, pairs = f"done{after}{steps if status.step is not None else ''}", _done(run, status)
+    else:
+        at = "" if status.step is None else f" at step {step_words(status)}"
+        first, pairs = f"{status.state}{after}{at}", _broken_off(run, status)
+    lines = [first]
+    tail = [line for line in status.last_lines if line.strip()][-_LAST_LINES:]
+    if status.state == "failed" and tail:
+        lines += ["  the log ends:", *(f"    | {mask(line)}" for line in tail)]
+    masked = [(label, mask(words)) for label, words in pairs]
+    free = None if width is None else width - 2
+    return [*lines, *(f"  {line}" for line in rows(masked, free, whole=UNFOLDED))]
+
+
+def _broken_off(run: RunDir, status: Status) -> list[tuple[str, str]]:
+    pairs = [("reason", status.reason)] if status.reason else []
     if status.remedy and not (status.state == "stopped" and status.checkpoint is not None):
-        lines.append(f"  remedy      {clean_line(status.remedy)}")
-    if status.state == "failed" and status.last_lines:
-        lines.append("  the log ends:")
-        tail = status.last_lines[-_LAST_LINES:]
-        lines += [f"    | {line}" for line in map(mask, tail)]
+        pairs.append(("remedy", clean_line(status.remedy)))
     if status.checkpoint is not None:
-        lines.append(f"  checkpoint  {path_words(status.checkpoint)}")
-    lines.append(f"  log         {path_words(run.log)}")
+        pairs.append(("checkpoint", path_words(status.checkpoint)))
     failed = status.state == "failed" and status.code
     own = f" (its start command returned {status.code})" if failed else ""
-    lines.append(f"  exit code   {status.exit_code}{own}")
-    again = "go on" if status.checkpoint is not None else "start again"
-    return [*lines, f"  {again:<10}  sdtui resume {run.id}"]
+    return [
+        *pairs,
+        ("log", path_words(run.log)),
+        ("exit code", f"{status.exit_code}{own}"),
+        ("go on" if status.checkpoint is not None else "restart", f"sdtui resume {run.id}"),
+    ]
 
 
-def _done(run: RunDir, status: Status, after: str) -> list[str]:
-    words = f"done{after}: {step_words(status)} steps, loss {loss_words(status.loss)}"
-    if status.step is None:
-        words = f"done{after}"
-    lines = [words]
+def _done(run: RunDir, status: Status) -> list[tuple[str, str]]:
     if status.pipeline is not None:
-        lines.append(f"  pipeline  {path_words(status.pipeline)}")
+        pairs = [("pipeline", path_words(status.pipeline))]
     else:
-        lines.append(f"  output    {path_words(run.output)}")
+        pairs = [("output", path_words(run.output))]
     if run.samples.is_dir():
-        lines.append(f"  samples   {path_words(run.samples)}")
+        pairs.append(("samples", path_words(run.samples)))
     if status.pipeline is not None:
-        lines.append(f"  load it   {load_line(status.pipeline)}")
-    return lines
+        pairs.append(("load it", load_line(status.pipeline)))
+    return pairs

@@ -1,9 +1,10 @@
 """``sdtui doctor``: what this host has, and what will bite later."""
 
 import argparse
+import sys
 
 from sdcore.checks.host import host_facts
-from sdtui.terminal import out, out_json, rows, say
+from sdtui.terminal import columns, out, out_json, rows, say
 
 
 def run(args: argparse.Namespace) -> int:
@@ -14,7 +15,7 @@ def run(args: argparse.Namespace) -> int:
         told = [{"what": w, "cause": c, "remedy": r} for w, c, r in warnings]
         out_json({**facts.to_record(), "warnings": told})
         return 0
-    for line in rows(facts.lines()):
+    for line in rows(facts.lines(), columns(sys.stdout)):
         out(line)
     for what, cause, remedy in warnings:
         say(f"warning: {what}\n  cause:  {cause}\n  remedy: {remedy}")

@@ -1,10 +1,11 @@
 """``sdtui presets``: the presets that come with the program."""
 
 import argparse
+import sys
 
 from sdcore.task.presets import shipped
 from sdcore.text import clean_line
-from sdtui.terminal import out, out_json, rows
+from sdtui.terminal import columns, out, out_json, rows
 
 
 def run(args: argparse.Namespace) -> int:
@@ -13,6 +14,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         out_json([{"name": p.name, "description": p.description, "path": p.path} for p in presets])
         return 0
-    for line in rows([(p.name, clean_line(p.description)) for p in presets]):
+    pairs = [(p.name, clean_line(p.description)) for p in presets]
+    for line in rows(pairs, columns(sys.stdout)):
         out(line)
     return 0

@@ -5,6 +5,7 @@ import sys
 
 from sdcore import units
 from sdcore.errors import ExitCode, SdError
+from sdcore.runs.status import read_status
 from sdcore.runs.store import find_run, remove_run
 from sdtui.terminal import say, say_error
 
@@ -13,10 +14,11 @@ def run(args: argparse.Namespace) -> int:
     """Remove all that are named; one that cannot be removed does not keep the others."""
     found = [find_run(ref) for ref in args.runs]  # all, before the first is gone
     runs = list({run_dir.id: run_dir for run_dir in found}.values())
-    if not args.yes and sys.stdin.isatty():
-        for run_dir in runs:
+    over = [run_dir for run_dir in runs if read_status(run_dir).over]  # the others are refused
+    if over and not args.yes and sys.stdin.isatty():
+        for run_dir in over:
             say(f"  {run_dir.id}")
-        if not _agreed(units.count(len(runs), "run")):
+        if not _agreed(units.count(len(over), "run")):
             say("nothing was removed")
             return int(ExitCode.DONE)
     code = int(ExitCode.DONE)

@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+import sys
 import time
 from typing import Any
 
@@ -9,13 +10,23 @@ from sdcore import units
 from sdcore.launch.plan import mask_env
 from sdcore.runs.fields import Fields, read_fields
 from sdcore.runs.files import last_records
+from sdcore.runs.logs import Mask
 from sdcore.runs.paths import RunDir, step_folders
 from sdcore.runs.status import Status, read_status
 from sdcore.runs.store import find_run
 from sdcore.text import clean_line
-from sdtui.secrets import mask_of
-from sdtui.terminal import out, out_json, rows, state_sign
-from sdtui.words import event_words, load_line, loss_words, path_words, state_words, step_words
+from sdtui.secrets import mask_of, masked
+from sdtui.terminal import columns, out, out_json, rows, state_sign
+from sdtui.words import (
+    UNFOLDED,
+    event_words,
+    load_line,
+    loss_words,
+    path_words,
+    phase_words,
+    state_words,
+    step_words,
+)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,10 +40,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     mask = mask_of(run_dir)
     pairs = [*_now(status), *_results(run_dir, status), *_start(run_dir, launch)]
-    for line in rows([(label, mask(words)) for label, words in pairs]):
+    masked = [(label, mask(words)) for label, words in pairs]
+    for line in rows(masked, columns(sys.stdout), whole=UNFOLDED):
         out(line)
-    _tell_warnings(run_dir)
-    if status.state == "failed" and status.last_lines:
+    _tell_warnings(run_dir, mask)
+    if status.state == "failed" and any(status.last_lines):
         out("\nthe log ends:")
         for text in status.last_lines:
             out(f"  | {mask(text)}")
@@ -47,7 +59,7 @@ def _masked_env(launch: dict[str, Any]) -> dict[str, str]:
 
 def _record(run_dir: RunDir, status: Status, launch: dict[str, Any]) -> dict[str, Any]:
     mask = mask_of(run_dir)
-    record = {**status.to_record(), "last_lines": [mask(line) for line in status.last_lines]}
+    record, launch = masked(status.to_record(), mask), masked(launch, mask)
     folders = {
         "checkpoints": [str(path) for path in step_folders(run_dir.checkpoints)],
         "samples": [str(path) for path in step_folders(run_dir.samples)],
@@ -63,8 +75,7 @@ def _now(status: Status) -> list[tuple[str, str]]:
     if status.remedy:
         pairs.append(("remedy", clean_line(status.remedy)))
     if status.phase and not status.over:
-        count = f" {status.phase_done}/{status.phase_total}" if status.phase_total else ""
-        pairs.append(("phase", status.phase + count))
+        pairs.append(("phase", phase_words(status)))
     pairs += [("step", step_words(status)), ("loss", loss_words(status.loss))]
     if status.images_per_s is not None:
         pairs.append(("pace", units.rate(status.images_per_s, "images")))
@@ -104,7 +115,8 @@ def _results(run_dir: RunDir, status: Status) -> list[tuple[str, str]]:
         pairs.append(("kept", ", ".join(kept)))
     samples = step_folders(run_dir.samples)
     if samples:
-        pairs.append(("samples", f"{path_words(samples[-1])} and {len(samples) - 1} earlier"))
+        earlier = f" and {len(samples) - 1} earlier" if len(samples) > 1 else ""
+        pairs.append(("samples", f"{path_words(samples[-1])}{earlier}"))
     if status.pipeline is not None:
         pairs += [
             ("pipeline", path_words(status.pipeline)),
@@ -121,17 +133,19 @@ def _start(run_dir: RunDir, launch: dict[str, Any]) -> list[tuple[str, str]]:
         pairs.insert(0, ("about", str(fields.text("description"))))
     if isinstance(argv, list):
         pairs.append(("command", clean_line(shlex.join(map(str, argv)), 20_000)))
-    pairs += [("env", clean_line(f"{k}={v}")) for k, v in launch["env"].items()]
+    own = [f"{k}={v}" for k, v in launch["env"].items() if not k.startswith("SDTUI_")]
+    if own:
+        pairs.append(("env", clean_line(" ".join(own), 20_000)))
     if isinstance(versions, dict):
         pairs.append(("versions", clean_line(" ".join(f"{k} {v}" for k, v in versions.items()))))
     return pairs
 
 
-def _tell_warnings(run_dir: RunDir) -> None:
+def _tell_warnings(run_dir: RunDir, mask: Mask) -> None:
     events = last_records(run_dir.events, want=10_000, window=1 << 20)
     told = [event_words(e) for e in events if e.get("kind") in {"warning", "non_finite"}]
     for text in dict.fromkeys(text for text in told if text):
-        out(text)
+        out(mask(text))
 
 
 def _clock(at: float) -> str:

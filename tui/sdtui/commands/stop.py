@@ -12,7 +12,7 @@ from sdcore.runs.paths import RunDir
 from sdcore.runs.status import Status, read_status
 from sdcore.runs.store import find_run
 from sdtui.secrets import mask_of
-from sdtui.terminal import fit, say
+from sdtui.terminal import cells, columns, fit, say
 from sdtui.words import closing_lines, state_words
 
 
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         say(f"\nleft; it goes on stopping: sdtui attach {run_dir.id}")
         return int(ExitCode.INTERRUPTED)
-    for line in closing_lines(run_dir, status, mask_of(run_dir)):
+    for line in closing_lines(run_dir, status, mask_of(run_dir), columns(sys.stderr)):
         say(line)
     return 0
 
@@ -64,12 +64,12 @@ class _Line:
     def draw(self, text: str) -> None:
         """Replace the line."""
         if text != self._shown:
-            sys.stderr.write("\r" + fit(text, 78))
+            room = (columns(sys.stderr) or 80) - 1  # in the last column it would wrap
+            text = text if cells(text) <= room else fit(text, room)
+            sys.stderr.write(f"\r{' ' * cells(self._shown)}\r{text}")
             sys.stderr.flush()
             self._shown = text
 
     def clear(self) -> None:
         """Take the line away."""
-        if self._shown:
-            self.draw("")
-            sys.stderr.write("\r")
+        self.draw("")

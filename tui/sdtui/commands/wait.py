@@ -7,6 +7,7 @@ from sdcore.errors import ExitCode
 from sdcore.runs.follow import PERIOD_S
 from sdcore.runs.status import read_status
 from sdcore.runs.store import find_run
+from sdtui.secrets import mask_of, masked
 
 
 def run(args: argparse.Namespace) -> int:
@@ -18,5 +19,5 @@ def run(args: argparse.Namespace) -> int:
         from sdtui.stream import exit_message
         from sdtui.terminal import out_json
 
-        out_json(exit_message(run_dir, status), stream=True)
+        out_json(masked(exit_message(run_dir, status), mask_of(run_dir)), stream=True)
     return status.exit_code if status.exit_code is not None else int(ExitCode.LOST)

@@ -173,8 +173,6 @@ def _trainer_argv(task: TaskSpec, attempt: int) -> list[str]:
         launcher += ["--config_file", str(_ACCELERATE)]
     if count > 1:
         launcher += ["--multi_gpu", "--main_process_port", "0"]
-    else:
-        launcher.append("--quiet")  # else a stop ends the log with accelerate's own traceback
     settings = trainer_settings(task)
     if attempt > 1:
         settings["resume_from_checkpoint"] = "latest"

@@ -14,6 +14,8 @@ from typing import Any, Literal
 from sdcore.runs.files import PRIVATE, read_json
 from sdcore.runs.paths import RunDir
 
+_WRITING_S = 0.5  # between the making of the file and its one write lie microseconds
+
 Kind = Literal["stop", "term", "kill", "checkpoint", "sample"]
 
 
@@ -50,9 +52,19 @@ def ask(run: RunDir, kind: Kind, by: str, **details: Any) -> bool:
 
 
 def pending(run: RunDir, kind: Kind) -> dict[str, Any] | None:
-    """Return the wish that waits, or None; one still being written counts with no fields."""
+    """Return the wish that waits, or None.
+
+    A file without content is a wish being written, whose fields must not be missed: who asked
+    decides the exit code. Only when it stays empty (a full disk) does it count with no fields.
+    """
     path = path_of(run, kind)
-    return (read_json(path) or {}) if path.exists() else None
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    if found.st_size == 0 and 0 <= time.time() - found.st_mtime < _WRITING_S:
+        return None
+    return read_json(path) or {}
 
 
 def done(run: RunDir, kind: Kind) -> None:

@@ -1,4 +1,3 @@
-import errno
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sdcore.runs import locks, requests, status
+from sdcore.runs import locks, status
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import OVER, read_status
 from support.fake_runs import T0, Supervised, exit_record, make_run, metric
@@ -226,11 +225,3 @@ def test_what_cannot_be_read_or_is_gone_is_not_called_damaged() -> None:
     assert "damaged" in (read_status(run).reason or "")
     with patch("os.access", return_value=False):  # root may read everything
         assert "cannot be read" in (read_status(run).reason or "")
-
-
-def test_a_wish_stands_also_on_a_full_disk() -> None:
-    """Who wants to stop a run that filled the disk was told that it is impossible."""
-    run = make_run()
-    with patch("os.write", side_effect=OSError(errno.ENOSPC, "No space left on device")):
-        assert requests.ask(run, "stop", by="sdtui stop", grace_s=1)
-    assert requests.pending(run, "stop") == {}

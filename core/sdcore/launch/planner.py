@@ -203,6 +203,8 @@ def trainer_settings(task: TaskSpec) -> dict[str, Any]:
     for name in _PATHS:
         if isinstance(settings.get(name), str):
             settings[name] = host_path(task, settings[name])
+    if train.push_to_hub and train.hub_model_id is None:
+        settings["hub_model_id"] = task.name  # else it would be named after the output folder
     model, data = model_source(task), data_source(task)
     if model is not None:
         settings["pretrained_model_name_or_path"] = model

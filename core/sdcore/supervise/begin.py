@@ -184,8 +184,9 @@ def _create(name: str) -> tuple[RunDir, int]:
     with os.fdopen(os.open(root / ".create.lock", flags, PRIVATE)) as gate:
         fcntl.flock(gate, fcntl.LOCK_EX)
         now = datetime.now().astimezone().replace(microsecond=0)
-        # A clock that once stood far ahead must not date all later runs in that future.
-        limit = f"{now + timedelta(seconds=60):%Y%m%d-%H%M%S}"
+        # An hour and a bit: when summer time ends, local clocks repeat one. No more: a clock that
+        # once stood far ahead must not date all later runs in that future.
+        limit = f"{now + timedelta(minutes=61):%Y%m%d-%H%M%S}"
         stamps = (e.name[:15] for e in os.scandir(root) if e.name[:8].isdigit())
         newest = max((stamp for stamp in stamps if stamp <= limit), default="")
         run = RunDir(root / new_run_id(name, now))

@@ -188,3 +188,14 @@ def test_what_cannot_be_started_yet_is_refused_in_words(fields: dict[str, object
     """A task that quietly runs elsewhere than asked for is a lie."""
     with pytest.raises(NotReadyError):
         plan_launch(task(**fields), RUN)
+
+
+def test_an_upload_is_named_after_the_task() -> None:
+    """Each run's pipeline lies in a folder called checkpoint, which is no name for a repository."""
+    upload = {"push_to_hub": True}
+
+    plan = plan_launch(task(name="my-style", train=upload), RUN)
+    named = plan_launch(task(train={**upload, "hub_model_id": "me/own"}), RUN)
+
+    assert "--hub_model_id=my-style" in plan.argv
+    assert "--hub_model_id=me/own" in named.argv

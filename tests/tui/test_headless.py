@@ -54,11 +54,15 @@ def test_detach_prints_the_id_alone_and_wait_gets_the_code(tmp_path: Path) -> No
 
 def test_a_run_that_is_over_is_resumed_and_removed(preset: Path) -> None:
     assert sdtui("--run", str(preset), "--json").returncode == 0
-    again = sdtui("resume", "last", "--json")
+    refused = sdtui("resume", "last")
+    assert (refused.returncode, "nothing left to do" in refused.stderr) == (2, True)
+    again = sdtui("resume", "last", "--json", "--env", "A=1")
     assert again.returncode == 0, again.stderr
     messages = [MESSAGES.validate_json(line) for line in again.stdout.splitlines()]
     assert (messages[-1].type, messages[-1].attempt) == ("exit", 2)
-    assert sdtui("rm", "last").returncode == 0
+    unasked = sdtui("rm", "last")
+    assert (unasked.returncode, "add --yes" in unasked.stderr) == (2, True)
+    assert sdtui("rm", "--yes", "last").returncode == 0
     assert all_runs() == []
 
 
@@ -108,7 +112,7 @@ def test_stop_ends_a_start_command_of_the_users_own(tmp_path: Path) -> None:
     (made,) = all_runs()
     until(made.output / "up")
     assert sdtui("ls").stdout.splitlines()[1].startswith("● running")
-    assert sdtui("rm", "last").returncode == 2
+    assert sdtui("rm", "--yes", "last").returncode == 2
     stopped = sdtui("stop", "last", "--grace", "1")
     assert stopped.returncode == 0
     assert sdtui("wait").returncode == 143

@@ -66,9 +66,10 @@ def check_task(task: TaskSpec) -> Report:
     """Look at everything ``task`` needs: host, mounts, data, model, disk, memory."""
     host = host_facts()
     look = _Look([*host_findings(task, host), *mount_findings(task), *output_findings()])
-    look.attempt(lambda: plan_launch(task, RunDir(runs_root() / "dry-run")))
+    launch = look.attempt(lambda: plan_launch(task, RunDir(runs_root() / "dry-run")))
     if task.command is not None:
-        look.findings.extend(command_findings(task))
+        filled = launch.argv[-1] if launch else task.command
+        look.findings.extend(command_findings(task, filled))
         return Report(tuple(look.findings), None, None, ())
     train = task.effective_train()
     if train.output_dir is not None:

@@ -1,6 +1,9 @@
 """What is wrong with a task on this host, judged from facts: no weights, no images, no waiting."""
 
+import difflib
 import os
+import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -8,9 +11,11 @@ from sdcore import units
 from sdcore.checks.findings import Finding
 from sdcore.checks.host import HostFacts, existing_parent
 from sdcore.checks.plan import PlanFacts
-from sdcore.launch.planner import unmounted_targets
+from sdcore.launch.planner import PLACEHOLDERS, unmounted_targets
 from sdcore.runs.paths import runs_root
-from sdcore.task.spec import DATASET, MODEL, TaskSpec
+from sdcore.task.spec import DATASET, MODEL, MOUNT_ROOT, TaskSpec
+
+_PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z]+)\}")
 
 
 def host_findings(task: TaskSpec, host: HostFacts) -> list[Finding]:
@@ -148,8 +153,13 @@ def output_dir_ignored() -> Finding:
     )
 
 
-def command_findings(task: TaskSpec) -> list[Finding]:
-    """Judge a start command of the user's own."""
+def command_findings(task: TaskSpec, filled: str) -> list[Finding]:
+    """Judge a start command of the user's own.
+
+    Args:
+        task: Its ``command`` is what the user wrote.
+        filled: The command with the placeholders filled in.
+    """
     found = []
     targets = [t for t in unmounted_targets(task) if not Path(t).exists()]
     if targets:
@@ -162,7 +172,12 @@ def command_findings(task: TaskSpec) -> list[Finding]:
                 "or leave `command` out to use the built-in trainer",
             )
         )
-    word = next(iter((task.command or "").split()), "")
+    found += [_placeholder(name) for name in _PLACEHOLDER.findall(filled) if _looks_meant(name)]
+    try:
+        words = shlex.split(filled, comments=True)
+    except ValueError:
+        return found  # an open quote: for bash to tell
+    word = words[0] if words else ""
     if "/" not in word and "=" not in word and not _bash_knows(word):
         found.append(
             Finding(
@@ -172,7 +187,39 @@ def command_findings(task: TaskSpec) -> list[Finding]:
                 remedy="correct `command`, or give the program's full path",
             )
         )
+    script = _script(words)
+    if script is not None and not script.exists() and not found:
+        found.append(
+            Finding(
+                "error",
+                f"the script {script} does not exist",
+                cause=f"the start command gives it to {word}",
+                remedy="correct `command`",
+            )
+        )
     return found
+
+
+def _looks_meant(name: str) -> bool:
+    """Say whether ``{name}`` is one of ours, or nearly: awk's {print} is not."""
+    return bool(difflib.get_close_matches(name, PLACEHOLDERS, n=1, cutoff=0.7))
+
+
+def _placeholder(name: str) -> Finding:
+    if name in PLACEHOLDERS:
+        cause, remedy = "no mount has this target", f"add a mount with target = {MOUNT_ROOT}{name}"
+    else:
+        cause = "there is no such placeholder"
+        remedy = f"write one of {', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}"
+    what = f"the start command uses {{{name}}}"
+    return Finding("error", what, cause=cause, remedy=remedy)
+
+
+def _script(words: list[str]) -> Path | None:
+    """Return the absolute path of the script that an interpreter is started with, if any."""
+    if len(words) < 2 or words[0] not in {"bash", "sh", "python", "python3"}:
+        return None
+    return Path(words[1]) if words[1].startswith("/") and "$" not in words[1] else None
 
 
 def _bash_knows(word: str) -> bool:

@@ -17,7 +17,8 @@ from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
 _PLACED = {"output_dir", "local_rank", "resume_from_checkpoint"}
 _PATHS = ("pretrained_model_name_or_path", "train_data_dir", "dataset_name", "cache_dir")
 _ACCELERATE = Path(__file__).with_name("accelerate.yaml")  # see there why
-_PLACEHOLDER = re.compile(r"(?<!\$)\{(dataset|model|project|output)\}")
+PLACEHOLDERS = ("dataset", "model", "project", "output")
+_PLACEHOLDER = re.compile(rf"(?<!\$)\{{({'|'.join(PLACEHOLDERS)})\}}")
 
 
 def host_path(task: TaskSpec, path: str) -> str:

@@ -86,7 +86,7 @@ def resume_run(run: RunDir, *, sets: Sequence[str] = (), env: Sequence[str] = ()
         env: Changes to its environment table.
 
     Raises:
-        UsageError: The run is alive, or the changes do not fit.
+        UsageError: The run is alive or done, or the changes do not fit.
         NotReadyError: The start command could not be started.
     """
     task = load_task(run, sets=sets, env=env)
@@ -105,6 +105,8 @@ def resume_run(run: RunDir, *, sets: Sequence[str] = (), env: Sequence[str] = ()
             remedy=f"follow it with `sdtui attach {run.id}`",
         )
     try:
+        if not (sets or env):
+            _refuse_finished(run, task)
         _refuse_survivors(run)
         before = read_json(run.launch) or {}
         attempt = _last_attempt(run, before) + 1
@@ -124,6 +126,19 @@ def resume_run(run: RunDir, *, sets: Sequence[str] = (), env: Sequence[str] = ()
     finally:
         os.close(lock)
     return run
+
+
+def _refuse_finished(run: RunDir, task: TaskSpec) -> None:
+    """A start command would run from its beginning again, into the folder of its result."""
+    if (read_json(run.exit) or {}).get("state") != "done":
+        return
+    raise UsageError(
+        f"run {run.id} has nothing left to do",
+        cause="it is done",
+        remedy="to train longer, add --set train.max_train_steps=N"
+        if task.command is None
+        else f"to run its command again, start a new run: sdtui --run {run.task}",
+    )
 
 
 def _refuse_survivors(run: RunDir) -> None:

@@ -16,6 +16,7 @@ from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
 Runtime = Literal["auto", "host", "bubblewrap", "docker", "podman", "apptainer"]
 
 # Where the platform's form mounts things; the last part is the role.
+MOUNT_ROOT = "/mnt/"
 DATASET, MODEL, PROJECT, OUTPUT = "/mnt/dataset", "/mnt/model", "/mnt/project", "/output"
 _RESERVED = ("/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin",
              "/sys", "/usr", "/var")  # fmt: skip
@@ -102,7 +103,10 @@ class TaskSpec(_Part):
     image: Plain | None = Field(None, description="Container image; the host runtime ignores it.")
     runtime: Runtime = Field("auto", description="What surrounds the start command.")
     command: str | None = Field(
-        None, min_length=1, description="Start command, run by bash; left out: built-in trainer."
+        None,
+        min_length=1,
+        description="Start command, run by bash; left out: built-in trainer. {dataset}, {model}, "
+        "{project} and {output} stand for the folders on this host.",
     )
     gpu: GpuSpec = GpuSpec()
     mounts: tuple[Mount, ...] = Field((), strict=False)

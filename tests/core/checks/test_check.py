@@ -85,7 +85,7 @@ def test_the_data_set_that_left_the_hub_is_named_with_its_replacement() -> None:
 )  # fmt: skip
 def test_what_bash_knows_is_for_bash_to_say(command: str, fine: bool) -> None:
     """A list of its words refused scripts that run; one of blanks alone ends as done."""
-    assert (command_findings(TaskSpec(command=command)) == []) == fine
+    assert (command_findings(TaskSpec(command=command), command) == []) == fine
 
 
 def test_a_presets_output_dir_is_not_ignored_in_silence() -> None:
@@ -172,3 +172,22 @@ def test_the_demo_folder_is_where_the_preset_says() -> None:
     """A wheel without its data would fail on the first command of the README."""
     assert (shipped_folder() / "demo" / "dataset" / "metadata.jsonl").is_file()
     assert (shipped_folder() / "demo" / "model" / "model_index.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("bash {project}/train.sh", "target = /mnt/project"),
+        ("bash {projct}/train.sh", "{project}"),
+        ("bash /no/such/train.sh", "/no/such/train.sh does not exist"),
+        ("bash train.sh && awk '{print}' x ${project} {}", None),
+        ("bash -c 'echo {a,b}'", None),
+    ],
+)
+def test_a_start_command_that_cannot_start_is_told_before(command: str, words: str | None) -> None:
+    """`ready to run` for a script that is not there is the kind of lie people leave a tool for."""
+    task = TaskSpec.model_validate({"command": command, "gpu": {"count": 0}})
+
+    told = " ".join(f"{f.what} {f.remedy}" for f in check_task(task).errors)
+
+    assert (words in told) if words else (told == "")

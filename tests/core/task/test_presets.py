@@ -230,7 +230,7 @@ def test_every_shipped_preset_is_a_task_and_says_for_which_memory() -> None:
     expected = {"demo", "pokemon", "sd15-full-24gb", "sd15-full-80gb", "sd15-full-8gpu"}
     assert expected <= set(found)
     for item in found.values():
-        load_preset(item.path)
+        assert load_preset(item.path).task.name == item.name, "a run is found by the preset's name"
         assert any(word in item.description for word in ("GB", "CPU")), item.name
 
 

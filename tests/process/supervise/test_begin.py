@@ -210,3 +210,13 @@ def test_a_run_is_not_resumed_beside_what_is_left_of_it() -> None:
         for each in left:
             procs.send(each, signal.SIGKILL)
     assert left
+
+
+def test_a_run_that_is_done_is_not_started_over() -> None:
+    """Its command would run from the beginning again, for days, into the folder of its result."""
+    run = finished(start_run(task("true")))
+
+    with pytest.raises(UsageError, match="nothing left to do"):
+        resume_run(run)
+
+    assert read_status(run).state == "done"

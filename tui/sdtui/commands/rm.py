@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from sdcore import units
-from sdcore.errors import ExitCode, SdError
+from sdcore.errors import ExitCode, SdError, UsageError
 from sdcore.runs.status import read_status
 from sdcore.runs.store import find_run, remove_run
 from sdtui.terminal import say, say_error
@@ -15,7 +15,8 @@ def run(args: argparse.Namespace) -> int:
     found = [find_run(ref) for ref in args.runs]  # all, before the first is gone
     runs = list({run_dir.id: run_dir for run_dir in found}.values())
     over = [run_dir for run_dir in runs if read_status(run_dir).over]  # the others are refused
-    if over and not args.yes and sys.stdin.isatty():
+    if over and not args.yes:
+        # A name stands for its newest run: the same command, run twice, removes another one.
         for run_dir in over:
             say(f"  {run_dir.id}")
         if not _agreed(units.count(len(over), "run")):
@@ -34,6 +35,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _agreed(what: str) -> bool:
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError(
+            f"{what} would be removed",
+            cause="there is no terminal to ask, and --yes was not given",
+            remedy="add --yes",
+        )
     sys.stderr.write(f"remove {what} with all checkpoints and pipelines? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}

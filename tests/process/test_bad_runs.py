@@ -101,7 +101,7 @@ def test_a_command_deaf_to_sigterm_is_killed_when_its_grace_is_over(
     run_id = sdtui("--run", write_task(tmp_path, command=DEAF), "--detach").out.strip()
     [run] = sdtui.runs()
     until(run.output / "up")
-    answer = sdtui("rm", run_id)
+    answer = sdtui("rm", "--yes", run_id)
     answer.says("is not removed", "the run is alive", f"sdtui stop {run_id}")
     assert answer.code == 2
     assert run.task.exists()
@@ -116,7 +116,7 @@ def test_a_command_deaf_to_sigterm_is_killed_when_its_grace_is_over(
     record = sdtui.record()
     assert (record["state"], record["exit_code"], record["signal"]) == ("stopped", 143, 9)
     assert sdtui("wait").code == 143
-    assert sdtui("rm", run_id).code == 0
+    assert sdtui("rm", "--yes", run_id).code == 0
     assert sdtui.runs() == []
 
 

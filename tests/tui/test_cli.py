@@ -59,6 +59,7 @@ def test_no_reading_command_loads_the_console_or_torch(arguments: list[str]) -> 
     [
         (["--nonsense"], "unrecognized arguments: --nonsense"),
         (["dance"], "invalid choice: 'dance'"),
+        (["run", "demo"], "did you mean `sdtui --run demo`?"),
         (["--set", "a=b"], "--set needs --run PRESET or a command"),
         (["--run", "demo", "ls"], "--run cannot stand before `ls`"),
         (["--set", "a=b", "resume", "x"], "--set cannot stand before `resume`"),

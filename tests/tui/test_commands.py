@@ -108,6 +108,44 @@ def test_logs_are_folded_clean_and_masked(
     assert capsys.readouterr().out.splitlines() == wanted
 
 
+@pytest.mark.parametrize("follow", [["-f"], []])
+def test_the_last_lines_are_counted_without_the_launchers_own(
+    follow: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a clean stop the end of the log was 12 lines that read like a crash."""
+    frames = "".join(f'  File "/x/accelerate/commands/launch.py", line {n}\n' for n in range(9))
+    end = "subprocess.CalledProcessError: Command '['x']' returned non-zero exit status 4."
+    log = f"one\ntwo\nsaved\nTraceback (most recent call last):\n{frames}{end}\n"
+    make_run(exit=exit_record("stopped"), log=log.encode())
+    assert cli.main(["logs", "-n", "2", *follow]) == 0
+    assert capsys.readouterr().out == "two\nsaved\n"
+
+
+def test_a_stop_that_saved_is_told_from_one_that_did_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Only one of them goes on where it was; the word in JSON is the same."""
+    end = exit_record("stopped", reason="stopped by SIGINT, without saving", exit_code=130)
+    make_run("20260801-120000-lost", exit=end)
+    make_run("20260802-120000-kept", exit=exit_record("stopped"))
+    assert cli.main(["ls"]) == 0
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert [row.split("2026")[0].rstrip() for row in rows] == ["■ stopped, saved", "■ stopped"]
+    assert cli.main(["show", "lost"]) == 0
+    assert "■ stopped by SIGINT, without" in capsys.readouterr().out
+
+
+def test_show_labels_the_times_of_one_attempt_and_leaves_out_what_is_not_known(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_run(exit=exit_record(attempt=2, last_step=None, total_steps=None, last_loss=None))
+    assert cli.main(["show"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"elapsed +1m 40s \(this attempt\)", text)
+    assert re.search(r"started .+ \(this attempt\)", text)
+    assert not re.search(r"^(step|loss)", text, re.MULTILINE)
+
+
 def test_following_a_log_ends_with_the_run_and_misses_nothing() -> None:
     with Supervised(make_run(), "--steps", "20") as fake:
         run = sdtui("logs", "-f")
@@ -173,7 +211,7 @@ def test_rm_removes_what_is_over_and_refuses_what_lives() -> None:
     over = make_run("20260801-120000-over", exit=exit_record())
     alive = make_run("20260802-120000-alive")
     with Supervised(alive, "--delay", "30"):
-        run = sdtui("rm", "alive", "over", "over")
+        run = sdtui("rm", "--yes", "alive", "over", "over")
         assert alive.root.is_dir()
     assert run.returncode == 2
     assert not over.root.exists()
@@ -184,7 +222,7 @@ def test_rm_removes_what_is_over_and_refuses_what_lives() -> None:
 def test_rm_touches_nothing_when_one_name_is_wrong() -> None:
     """A slip in the second name must not cost the first run."""
     over = make_run(exit=exit_record())
-    assert sdtui("rm", over.name, "nothing-like-it").returncode == 2
+    assert sdtui("rm", "--yes", over.name, "nothing-like-it").returncode == 2
     assert over.root.is_dir()
 
 

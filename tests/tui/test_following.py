@@ -6,13 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+from io import StringIO
 from typing import IO
 
 import pytest
 
+from sdcore.runs import locks
+from sdcore.runs.follow import Follower
 from sdcore.runs.paths import RunDir
+from sdcore.runs.status import read_status
+from sdtui.following import Ladder
+from sdtui.progress import PlainDisplay
 from sdtui.stream import MESSAGES, stream_schema
+from sdtui.words import NOTHING_TO_SAVE, state_words
 from support.fake_runs import (
+    T0,
     Supervised,
     exit_record,
     make_run,
@@ -222,6 +230,43 @@ def test_a_queued_run_says_what_it_waits_for() -> None:
         fake.go()
         process.communicate(timeout=60)
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_resume_without_a_checkpoint_says_that_it_begins_anew(*, resumed: bool) -> None:
+    """It used to show the old attempt's step, as if nothing had been lost."""
+    run = make_run(
+        state={"format": 1, "phase": "running", "attempt": 2},
+        launch={"total_steps": 3000},
+        metrics=[metric(60)],
+        events=[{"at": T0, "attempt": 1, "kind": "phase", "phase": "training"}],
+    )
+    lock = locks.take(run.lock)
+    assert lock is not None
+    told, follower = StringIO(), Follower(run)
+    display = PlainDisplay(told)
+    display.show(follower.poll())
+    with run.events.open("a") as file:
+        start = {"at": T0, "attempt": 2, "kind": "phase", "phase": "training"}
+        goes_on = {"at": T0, "attempt": 2, "kind": "resumed", "step": 50, "exact": True}
+        for event in [goes_on, start] if resumed else [start]:
+            file.write(json.dumps(event) + "\n")
+    display.show(follower.poll())
+    os.close(lock)
+    text = told.getvalue()
+    assert "step 60" not in text
+    assert ("no checkpoint: starts again from step 0" in text) is not resumed
+    assert ("goes on from step 50" in text) is resumed
+
+
+def test_a_stop_before_the_first_step_promises_no_save() -> None:
+    run = make_run(state={"format": 1, "phase": "stopping", "step": "save"}, launch={})
+    run.requests.mkdir()
+    lock = locks.take(run.lock)
+    assert lock is not None
+    assert state_words(read_status(run)) == f"stopping: {NOTHING_TO_SAVE}"
+    assert NOTHING_TO_SAVE in Ladder(run).climb(signal.SIGINT)
+    os.close(lock)
 
 
 HOSTILE = "\x1b]52;c;ZXZpbA==\x07 \x1b[2J\x9b31m\x1b[10A name"

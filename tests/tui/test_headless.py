@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,18 @@ def test_a_run_from_start_to_end(preset: Path) -> None:
     assert sdtui("logs").stdout == "trained\nkey ***\n"
     for command in (["show"], ["show", "--json"], ["ls", "--json"], ["attach", "--json"]):
         assert "0123456789abcdef" not in sdtui(*command).stdout
+
+
+def test_the_output_of_a_start_command_is_shown_as_it_comes(preset: Path) -> None:
+    """It writes no metrics: without its own lines there is nothing to see until its end."""
+    first = sdtui(
+        "--run", str(preset), "--set", "command=echo $SDTUI_ATTEMPT. $WANDB_API_KEY; false"
+    )
+    assert re.search(r"^[\d:]{8}  1\. \*\*\*$", first.stderr, re.MULTILINE), first.stderr
+    again = sdtui("resume", "last")
+    assert re.search(r"^[\d:]{8}  2\. \*\*\*$", again.stderr, re.MULTILINE), again.stderr
+    assert "  1. " not in again.stderr
+    assert "1. ***" in sdtui("attach").stderr
 
 
 def test_detach_prints_the_id_alone_and_wait_gets_the_code(tmp_path: Path) -> None:

@@ -74,6 +74,9 @@ def _prepare_streams() -> None:
 
 def _dispatch(argv: list[str]) -> int:
     parser = build_parser()
+    if argv[:1] == ["run"]:
+        wished = argv[1] if len(argv) > 1 else "PRESET"
+        parser.error(f"`run` is no command; did you mean `sdtui --run {wished}`?")
     args = parser.parse_args(argv)
     stray = [name for name in _ONLY_WITH_RUN if getattr(args, name)]
     if args.command is not None:

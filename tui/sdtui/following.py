@@ -18,15 +18,17 @@ from sdcore.errors import ExitCode
 from sdcore.runs import requests
 from sdcore.runs.files import read_json
 from sdcore.runs.follow import PERIOD_S, Follower
+from sdcore.runs.logs import LogReader, start_of_tail
 from sdcore.runs.paths import RunDir
-from sdcore.runs.status import Status
+from sdcore.runs.status import Status, read_status
 from sdtui.progress import Display, choose_display
 from sdtui.secrets import mask_of
 from sdtui.terminal import columns, out, say
-from sdtui.words import closing_lines
+from sdtui.words import NOTHING_TO_SAVE, closing_lines
 
 HUNG_UP = 128 + signal.SIGHUP  # the codes a shell gives to a program that these signals ended
 BROKEN_PIPE = 128 + signal.SIGPIPE
+_LINES_BEFORE = 10  # of a start command's own output, shown to who comes later
 _OBEYED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _RUNGS: tuple[tuple[requests.Kind, str], ...] = (
     ("stop", "stopping: it finishes its step and saves; once more sends SIGTERM now"),
@@ -90,12 +92,16 @@ class Ladder:
         kind, text = _RUNGS[min(self._pressed, len(_RUNGS) - 1)]
         if self._pressed == 0 and not self._saves:
             text = _SAVELESS
+        elif self._pressed == 0 and read_status(self._run).step is None:
+            text = f"stopping: {NOTHING_TO_SAVE}; once more sends SIGTERM now"
         self._pressed += 1
         requests.ask(self._run, kind, by=signal.Signals(number).name)
         return text
 
 
-def follow_run(run: RunDir, signals: Signals, *, json: bool, owner: bool) -> int:
+def follow_run(
+    run: RunDir, signals: Signals, *, json: bool, owner: bool, log_from: int | None = None
+) -> int:
     """Show ``run`` until it is over; return its exit code, or that of how the person left.
 
     Args:
@@ -103,12 +109,18 @@ def follow_run(run: RunDir, signals: Signals, *, json: bool, owner: bool) -> int
         signals: Entered; see ``Signals``.
         json: JSON lines on stdout instead of words on stderr.
         owner: Whether signals stop the run, or only the following.
+        log_from: The byte from which on a start command's own output is shown; left out, its
+            last few lines.
     """
     mask = mask_of(run)
+    begin = start_of_tail(run.log, _LINES_BEFORE) if log_from is None else log_from
+    # The built-in trainer tells all in events and metrics.
+    log = None if json or saves_on_stop(run) else LogReader(run.log, mask, begin)
     display: Display | None = None
     try:
         display = choose_display(run, json=json, mask=mask)
-        status = _follow(run, signals, display, Ladder(run) if owner else None)
+        follower = Follower(run, log)
+        status = _follow(follower, signals, display, Ladder(run) if owner else None)
         display.close()
         if isinstance(status, int):
             if status != HUNG_UP and not json:
@@ -124,8 +136,10 @@ def follow_run(run: RunDir, signals: Signals, *, json: bool, owner: bool) -> int
         return status.exit_code if status.exit_code is not None else int(ExitCode.LOST)
 
 
-def _follow(run: RunDir, signals: Signals, display: Display, ladder: Ladder | None) -> Status | int:
-    follower, had_terminal = Follower(run), sys.stderr.isatty()
+def _follow(
+    follower: Follower, signals: Signals, display: Display, ladder: Ladder | None
+) -> Status | int:
+    had_terminal = sys.stderr.isatty()
     try:
         while True:
             if had_terminal and not sys.stderr.isatty():

@@ -54,8 +54,8 @@ def run_preset(
         return go_on(run, signals, detach=detach, json=json)
 
 
-def go_on(run: RunDir, signals: Signals, *, detach: bool, json: bool) -> int:
-    """Follow a run that was just started, or leave it to itself."""
+def go_on(run: RunDir, signals: Signals, *, detach: bool, json: bool, log_from: int = 0) -> int:
+    """Follow a run that was just started, its log from ``log_from`` on, or leave it to itself."""
     if detach and not signals.waiting:  # a Ctrl-C during the start is a wish to stop the run
         out_json(run_message(run, __version__), stream=True) if json else out(run.id)
         return int(ExitCode.DONE)
@@ -64,7 +64,7 @@ def go_on(run: RunDir, signals: Signals, *, detach: bool, json: bool) -> int:
         stops = "saves and stops it" if saves_on_stop(run) else "stops it"
         say(f"Ctrl-C {stops}; when the terminal closes it goes on")
         say(f"come back from any shell: sdtui attach {run.id}")
-    return follow_run(run, signals, json=json, owner=True)
+    return follow_run(run, signals, json=json, owner=True, log_from=log_from)
 
 
 def tell_findings(report: Report, *, json: bool) -> None:

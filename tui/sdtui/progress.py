@@ -36,6 +36,31 @@ class Display(Protocol):
         """Leave the terminal as it was."""
 
 
+class Beginning:
+    """Notices that a resumed run begins anew, because it had saved nothing."""
+
+    def __init__(self) -> None:
+        self._known = 1  # up to this attempt it is known where each began
+
+    def told_by(self, update: Update) -> str | None:
+        """Return what to tell a person, once for an attempt that begins while it is followed."""
+        for record in update.events:
+            event = Fields(record)
+            attempt, resumed = event.whole("attempt") or 0, event.text("kind") == "resumed"
+            if attempt > self._known and (resumed or event.text("phase") == "training"):
+                self._known = attempt
+                if not resumed and not update.first:
+                    why = "no checkpoint: " if update.status.checkpoint is None else ""
+                    return f"{why}starts again from step 0"
+        return None
+
+
+def own_output(update: Update) -> tuple[str, ...]:
+    """Return the new lines of a start command that tells nothing by metrics and events."""
+    status = update.status
+    return update.log if status.step is None and status.phase is None else ()
+
+
 class PlainDisplay:
     """Writes a line where something happens: for logs, pipes and screen readers.
 
@@ -54,6 +79,7 @@ class PlainDisplay:
         self._to, self._clock, self._mask = to, clock, mask or Mask()
         self._state: tuple[object, ...] = ()
         self._phase: str | None = None
+        self._beginning = Beginning()
         # Training goes on where sampling or saving broke in; every other phase begins anew.
         self._trained = self._share = -1
         self._spoke = clock()
@@ -71,9 +97,13 @@ class PlainDisplay:
         if state != self._state and not status.over:  # its end is told by who follows
             self._state = state
             self.note(words.state_words(status))
+        if (text := self._beginning.told_by(update)) is not None:
+            self.note(text)
         if not update.first:  # else an attach would repeat the whole past
             for record in update.events:
                 self._event(record)
+        for line in own_output(update):
+            self.note(line)
         if not status.over:
             self._enter(status.phase, words.phase_words(status))
             self._progress(status)
@@ -116,7 +146,7 @@ class BarDisplay:
     """One line at the foot of the terminal that is redrawn, with what happens above it."""
 
     def __init__(self, mask: Mask) -> None:
-        self._mask = mask
+        self._mask, self._beginning = mask, Beginning()
         # Here, so that a script never pays the 80 ms.
         from rich.console import Console  # noqa: PLC0415
         from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
@@ -152,11 +182,15 @@ class BarDisplay:
 
     def show(self, update: Update) -> None:
         """Draw the line anew."""
+        if (text := self._beginning.told_by(update)) is not None:
+            self.note(text)
         if not update.first:
             for record in update.events:
                 line = words.event_words(record)
                 if line is not None:
                     self.note(line)
+        for line in own_output(update):
+            self.note(line)
         self._draw(update.status)
         self._progress.refresh()
 

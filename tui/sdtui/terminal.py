@@ -76,11 +76,11 @@ def has_colour(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def state_sign(state: str) -> str:
+def state_sign(state: str, *, saved: bool = False) -> str:
     """Return a state with its sign, so that it is told without colour: ``● running``."""
     unicode = (sys.stdout.encoding or "").lower().startswith("utf")
     sign, ascii_sign, _ = _SIGNS.get(state, ("?", "?", "0"))
-    return f"{sign if unicode else ascii_sign} {state}"
+    return f"{sign if unicode else ascii_sign} {state}{', saved' if saved else ''}"
 
 
 def painted(text: str, state: str, stream: TextIO) -> str:

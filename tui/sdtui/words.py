@@ -19,6 +19,7 @@ _RUNGS = {
     "term": ("SIGTERM is sent", "SIGKILL"),
     "kill": ("SIGKILL is sent", None),
 }
+NOTHING_TO_SAVE = "no step yet, so there is nothing to save"
 UNFOLDED = ("command", "load it")  # labels of what is copied and run
 _LAST_LINES = 12  # of the log, shown when a run failed
 
@@ -51,8 +52,12 @@ def state_words(status: Status) -> str:
         return f"queued: waits for {status.waiting_for or 'its turn'}"
     if status.state == "stopping":
         now, _ = _RUNGS.get(status.stop_step or "", ("being ended", None))
+        if status.stop_step == "save" and status.step is None:
+            now = NOTHING_TO_SAVE
         after = next_rung(status)
         return f"stopping: {now}" if after is None else f"stopping: {now}; {after}"
+    if status.reason and status.reason.startswith(f"{status.state} "):  # stopped by …
+        return status.reason
     return f"{status.state}: {status.reason}" if status.reason else status.state
 
 

@@ -14,6 +14,7 @@ from sdcore.units import count
 
 BUDGET_S = 2.0  # for looking into images: a check is run often and should not be dreaded
 _THREADS = 4
+_FORMS = {"captions": "images with .txt files"}  # the others are called what people call them
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class DatasetFacts:
         )
         if self.unique_captions != self.captions:
             texts += f" ({self.unique_captions:,} different)"
-        return f"{kept}, {texts}, {self.form}, {looked}"
+        return f"{kept}, {texts}, {_FORMS.get(self.form, self.form)}, {looked}"
 
 
 def dataset_facts(

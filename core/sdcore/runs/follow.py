@@ -80,11 +80,19 @@ class Follower:
             metrics=fresh,
             rewound_to=rewound,
             events=tuple(_drain(self._events)),
-            log=tuple(self._log.read(final=status.over)) if self._log else (),
+            log=tuple(self._log_lines(final=status.over)),
             first=self._first,
         )
         self._first = False
         return update
+
+    def _log_lines(self, *, final: bool) -> Iterator[str]:
+        """Yield new lines of the log: up to 1 MiB, but all that is left when the run is over."""
+        while self._log is not None:
+            before = self._log.offset
+            yield from self._log.read(final=final)
+            if not final or self._log.offset == before:
+                return
 
     def _merge(self) -> tuple[tuple[StepMetrics, ...], int | None]:
         """Take the new lines into ``steps``; return those that stand, and how far it went back."""

@@ -5,6 +5,7 @@ second with ``\r``, perhaps a token that a library printed. Nothing here reads m
 """
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +15,13 @@ _BLOCK = 1 << 16
 _LONGEST = 1 << 16  # bytes of a line without end; beyond, it is shown in pieces
 _MASKED = "***"
 _MIN_SECRET = 6  # characters; TOKENIZERS_PARALLELISM=false must not riddle the log
+# How accelerate ends after a failed trainer: with one process, and with several, of which it then
+# tells between two such rules. The signal that ended one of them may stand nowhere else.
+_LAUNCHER = re.compile(r'File ".*/accelerate/commands/launch\.py"')
+_ONE_FAILED, _SOME_FAILED = "subprocess.CalledProcessError: Command ", "ChildFailedError"
+_RULE = re.compile(r"={20,}$")
+_SIGNAL = re.compile(r"died with <Signals\.|Signal \d+ \(SIG")
+LONGEST_END = 100  # lines of such an end; its report of 64 failed processes would be longer
 
 
 class Mask:
@@ -32,8 +40,56 @@ class Mask:
         return text
 
 
+class LauncherEnds:
+    """Leaves out the tracebacks with which accelerate ends after a trainer that did not end well.
+
+    They tell of accelerate alone and read like a crash, also after a clean stop. A traceback is
+    held back until its last line shows whose it is; all others pass whole.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[str] = []
+        self._rules = -1  # seen in the report of several processes; -1 before it
+
+    def pass_on(self, lines: Iterable[str]) -> list[str]:
+        """Return what can be shown of all lines so far and was not returned yet."""
+        return [shown for line in lines for shown in self._take(line)]
+
+    def rest(self) -> list[str]:
+        """Return what is held back: no more lines come."""
+        held, self._held, self._rules = self._held, [], -1
+        return held
+
+    def _take(self, line: str) -> list[str]:
+        if line.startswith("Traceback (most recent call last)"):
+            before, self._held = self.rest(), [line]
+            return before
+        if not self._held:
+            return [line]
+        self._held.append(line)
+        launchers = self._is_launchers(line)
+        if launchers:
+            return [held for held in self.rest() if _SIGNAL.search(held)]
+        over = launchers is not None or len(self._held) > LONGEST_END
+        return self.rest() if over else []
+
+    def _is_launchers(self, line: str) -> bool | None:
+        """Say whose traceback is held back, by its newest line; None while that is open."""
+        if self._rules >= 0:
+            self._rules += bool(_RULE.match(line))
+            return True if self._rules == 2 else None
+        if line.startswith((" ", "\t")):  # one more frame
+            return None
+        if not any(_LAUNCHER.search(frame) for frame in self._held):
+            return False
+        if _SOME_FAILED in line:
+            self._rules = 0
+            return None
+        return line.startswith(_ONE_FAILED)
+
+
 class LogReader:
-    r"""Reads a log from a place on, as whole lines.
+    r"""Reads a log from a place on, as whole lines, without accelerate's own tracebacks.
 
     Args:
         path: The log; it may not exist yet.
@@ -44,7 +100,7 @@ class LogReader:
     def __init__(self, path: Path, mask: Mask | None = None, offset: int = 0) -> None:
         self.path, self.offset = path, offset
         self._mask = mask or Mask()
-        self._partial = b""
+        self._partial, self._ends = b"", LauncherEnds()
 
     def read(self, limit: int = 1 << 20, *, final: bool = False) -> list[str]:
         """Return the lines that are new, up to about ``limit`` bytes of them.
@@ -58,10 +114,12 @@ class LogReader:
         while len(self._partial) > _LONGEST:
             lines.append(self._partial[:_LONGEST])
             self._partial = self._partial[_LONGEST:]
-        if final and self._partial and self.offset >= _size(self.path):
+        at_end = final and self.offset >= _size(self.path)
+        if at_end and self._partial:
             lines.append(self._partial)
             self._partial = b""
-        return [self._shown(line) for line in lines]
+        shown = self._ends.pass_on(self._shown(line) for line in lines)
+        return shown + self._ends.rest() if at_end else shown
 
     def _fresh(self, limit: int) -> bytes:
         try:

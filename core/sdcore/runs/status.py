@@ -17,7 +17,7 @@ from sdcore.errors import ExitCode
 from sdcore.runs import locks
 from sdcore.runs.fields import Fields, read_fields
 from sdcore.runs.files import last_records
-from sdcore.runs.paths import FORMAT, RunDir, step_folders
+from sdcore.runs.paths import FORMAT, RunDir, step_folders, step_of
 
 State = Literal[
     "queued", "starting", "running", "stopping", "done", "failed", "stopped", "interrupted"
@@ -257,19 +257,24 @@ def _with_progress(run: RunDir, status: Status) -> Status:
     """Add step, loss, pace and checkpoint, from the end of the metrics and from rank 0."""
     lines = [Fields(record) for record in last_records(run.metrics, want=50)]
     mine = [line for line in lines if line.whole("attempt") == status.attempt]
-    last = (mine or lines or [Fields(None)])[-1]
+    last = (mine or [Fields(None)])[-1]
     rank = read_fields(run.rank(0)) or Fields(None)
     total = _total(run, rank)
+    checkpoint = _inside(run, rank.raw("checkpoint")) or next(_newest(run), None)
     step = last.whole("step")
+    if step is None and rank.whole("attempt") in {None, status.attempt}:
+        step = rank.whole("step")
+    elif step is None and checkpoint is not None:  # not the last one made: it goes on from here
+        step = step_of(checkpoint)
     return replace(
         status,
-        step=step if step is not None else rank.whole("step"),
+        step=step,
         total=total,
         loss=last.number("loss"),
         epoch=last.moment("epoch"),
         images_per_s=last.moment("images_per_s") if mine else None,
         eta_s=_eta(mine, total),
-        checkpoint=_inside(run, rank.raw("checkpoint")) or next(_newest(run), None),
+        checkpoint=checkpoint,
     )
 
 

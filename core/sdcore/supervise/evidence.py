@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,14 +9,12 @@ from typing import Any
 
 from sdcore.launch.plan import MASK, LaunchPlan, is_secret
 from sdcore.runs.files import last_records, read_json
+from sdcore.runs.logs import LauncherEnds
 from sdcore.runs.paths import RunDir, step_folders
 from sdcore.supervise.ladder import Rung
 from sdcore.text import clean, last_overwrite
 
 _LOG_WINDOW, _LOG_LINES = 1 << 16, 50
-# The last frames and the last line of accelerate's own end, with one process and with several.
-_LAUNCHER = re.compile(r'File ".*/accelerate/commands/launch\.py"')
-_LAUNCHER_END = re.compile(r"subprocess\.CalledProcessError: Command |={20,}$")
 # Shorter values ("1", "false") are no secrets, and replacing them would tear words apart.
 _SHORTEST_SECRET = 8
 
@@ -53,6 +50,7 @@ class Evidence:
         queued: It waited for GPUs until its end.
         checkpoint: Newest whole checkpoint, relative to the run directory where it lies inside.
         pipeline: The final pipeline, likewise.
+        run_id: For commands that a person copies.
     """
 
     status: int | None = None
@@ -68,6 +66,7 @@ class Evidence:
     queued: bool = False
     checkpoint: str | None = None
     pipeline: str | None = None
+    run_id: str = "last"
 
 
 def read_ranks(run: RunDir, attempt: int) -> tuple[dict[str, Any], ...]:
@@ -92,17 +91,12 @@ def log_tail(run: RunDir, plan: LaunchPlan) -> tuple[str, ...]:
 
 
 def without_launcher(lines: tuple[str, ...]) -> tuple[str, ...]:
-    """Return ``lines`` without the traceback with which accelerate ends after a failed trainer.
+    """Return ``lines`` without accelerate's own tracebacks, unless nothing else was said.
 
-    It tells of itself alone, and at a dozen lines it pushes the trainer's own out of sight.
+    At a dozen lines one pushes the trainer's own words out of sight.
     """
-    starts = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent")]
-    if not starts:
-        return lines
-    start = starts[-1]
-    by_launcher = any(_LAUNCHER.search(line) for line in lines[start + 1 :])
-    at_the_end = _LAUNCHER_END.match(lines[-1])
-    return lines[:start] if start and by_launcher and at_the_end else lines
+    ends = LauncherEnds()
+    return (*ends.pass_on(lines), *ends.rest()) or lines
 
 
 def secrets(plan: LaunchPlan) -> list[str]:

@@ -129,7 +129,9 @@ def _finished(e: Evidence) -> Outcome | None:
     by_code = not e.ranks and code == 0 and e.stop is None and not e.guard_lost
     if not (by_ranks or by_code):
         return None
-    return Outcome("done", ExitCode.DONE, "done", "training finished")
+    own = e.foreign and not e.ranks  # of what it did nothing is known
+    reason = "the start command ended with code 0" if own else "training finished"
+    return Outcome("done", ExitCode.DONE, "done", reason)
 
 
 def _lost(e: Evidence) -> Outcome | None:
@@ -265,4 +267,4 @@ def _by_code(e: Evidence) -> Outcome:
 
 
 def _resume(e: Evidence) -> str | None:
-    return f"`sdtui resume` goes on from {e.checkpoint}" if e.checkpoint else None
+    return f"`sdtui resume {e.run_id}` goes on from {e.checkpoint}" if e.checkpoint else None

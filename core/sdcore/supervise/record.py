@@ -10,7 +10,7 @@ from typing import Any, Literal
 from sdcore.errors import ExitCode
 from sdcore.launch.plan import LaunchPlan
 from sdcore.runs.files import LineWriter, write_json
-from sdcore.runs.paths import FORMAT, RunDir
+from sdcore.runs.paths import FORMAT, RunDir, step_of
 from sdcore.supervise import procs
 from sdcore.supervise.evidence import Evidence, mask, number, without_launcher
 from sdcore.supervise.outcome import Outcome, exit_status, signal_name
@@ -130,7 +130,9 @@ def exit_record(
     """
     code, signalled = exit_status(evidence.status)
     last = evidence.metrics
-    speed = last.get("images_per_s") if last.get("attempt") == plan.attempt else None
+    if last.get("attempt", plan.attempt) != plan.attempt:
+        # An earlier attempt got that far; this one stands where its checkpoint is.
+        last = {"step": step_of(Path(evidence.checkpoint)) if evidence.checkpoint else None}
     return {
         "format": FORMAT,
         "state": outcome.state,
@@ -147,7 +149,7 @@ def exit_record(
         "last_step": number(last.get("step")),
         "total_steps": plan.total_steps,
         "last_loss": number(last.get("loss")),
-        "images_per_s": number(speed),
+        "images_per_s": number(last.get("images_per_s")),
         "checkpoint": evidence.checkpoint,
         "pipeline": evidence.pipeline if outcome.exit_code == ExitCode.DONE else None,
         **measured,

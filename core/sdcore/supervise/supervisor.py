@@ -337,4 +337,5 @@ class Supervisor:
             queued=self._child is None,
             checkpoint=facts.newest_checkpoint(run, ranks),
             pipeline=facts.final_pipeline(run),
+            run_id=run.id,
         )

@@ -67,6 +67,7 @@ def test_a_good_set_is_counted_and_has_no_findings(tmp_path: Path) -> None:
     assert (facts.images, facts.captions, facts.unique_captions) == (2, 3, 2)
     assert facts.words() == "2 images, 3 captions (2 different), imagefolder, all decoded"
     assert dataset_findings(facts) == []
+    assert replace(facts, form="captions").words().endswith(", images with .txt files, all decoded")
 
 
 @pytest.mark.parametrize("whole", [False, True])

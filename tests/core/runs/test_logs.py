@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +35,45 @@ def test_the_tail_of_a_large_log_reads_only_its_end(tmp_path: Path) -> None:
     assert LogReader(log, offset=start_of_tail(log, 2)).read() == ["line 9998", "line 9999"]
     assert start_of_tail(log, 0) == log.stat().st_size
     assert start_of_tail(tmp_path / "none", 5) == 0
+
+
+LAUNCHER = [
+    "Traceback (most recent call last):",
+    '  File "/x/site-packages/accelerate/commands/launch.py", line 999, in simple_launcher',
+    "    raise subprocess.CalledProcessError(returncode=process.returncode, cmd=cmd)",
+]
+COMMAND = "subprocess.CalledProcessError: Command '['python', '-m', 'sdcore.train']' "
+BY_SIGNAL = f"{COMMAND}died with <Signals.SIGKILL: 9>."
+TRAINER = ["Traceback (most recent call last):", '  File "x.py", line 1', "RuntimeError: no"]
+REPORT = ["torch.…errors.ChildFailedError: ", "=" * 60, "sdcore.train FAILED", "-" * 60]
+KILLED = "  traceback : Signal 9 (SIGKILL) received by PID 7"
+
+
+@pytest.mark.parametrize(
+    ("lines", "shown"),
+    [
+        ([*LAUNCHER, f"{COMMAND}returned non-zero exit status 4."], []),
+        # Which signal ended the trainer stands nowhere else.
+        ([*LAUNCHER, BY_SIGNAL], [BY_SIGNAL]),
+        ([*LAUNCHER, *REPORT, KILLED, "=" * 60], [KILLED]),
+        ([*LAUNCHER, *REPORT, KILLED], [*LAUNCHER, *REPORT, KILLED]),
+        ([*LAUNCHER, "ValueError: no config"], [*LAUNCHER, "ValueError: no config"]),
+        (LAUNCHER, LAUNCHER),
+        (TRAINER, TRAINER),
+        ([*TRAINER[:2], *TRAINER], [*TRAINER[:2], *TRAINER]),
+    ],
+)
+@pytest.mark.parametrize("limit", [7, 1 << 20])
+def test_only_the_launchers_own_traceback_is_left_out(
+    lines: list[str], shown: list[str], limit: int, tmp_path: Path
+) -> None:
+    """After a clean stop it read as a crash; the trainer's own must never be lost."""
+    log = tmp_path / "train.log"
+    log.write_text("\n".join(["saved", *TRAINER, *lines, "after"]))
+    reader, got = LogReader(log), list[str]()
+    while reader.offset < log.stat().st_size:
+        got += reader.read(limit, final=True)
+    assert got == ["saved", *TRAINER, *shown, "after"]
 
 
 def test_a_line_without_end_comes_in_pieces(tmp_path: Path) -> None:

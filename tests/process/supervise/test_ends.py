@@ -205,3 +205,22 @@ def test_supervisor_and_child_are_named_so_that_a_reused_pid_shows(bench: Bench)
     assert os.getsid(run.supervisor) not in {os.getsid(0), run.supervisor}
     requests.ask(run.dir, "kill", "test")
     run.exit()
+
+
+@pytest.mark.parametrize(("saved", "step"), [(True, 60), (False, None)])
+def test_an_earlier_attempts_last_step_is_not_this_ones(
+    bench: Bench, saved: bool, step: int | None
+) -> None:
+    """An attempt that ended before its first step stands where its checkpoint is, or nowhere."""
+    run, lock = bench.create()
+    if saved:
+        folder = run.dir.checkpoints / "step-60"
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text("{}")
+    run.dir.metrics.write_text('{"at":1,"attempt":1,"step":75,"loss":0.25}\n')
+
+    start_supervisor(run.dir, bench.plan(run, python("raise SystemExit(1)"), attempt=2), lock)
+    os.close(lock)
+
+    record = run.exit()
+    assert (record["last_step"], record["last_loss"]) == (step, None)

@@ -3,9 +3,11 @@
 import argparse
 import sys
 import time
+from collections import deque
+from collections.abc import Iterator
 
 from sdcore.runs.follow import PERIOD_S
-from sdcore.runs.logs import LogReader, start_of_tail
+from sdcore.runs.logs import LONGEST_END, LogReader, start_of_tail
 from sdcore.runs.status import read_status
 from sdcore.runs.store import find_run
 from sdtui.secrets import mask_of
@@ -15,23 +17,27 @@ from sdtui.terminal import out
 def run(args: argparse.Namespace) -> int:
     """Write the log, or its last lines; with ``--follow`` until the run is over."""
     run_dir = find_run(args.run_ref)
-    offset = 0 if args.lines is None else start_of_tail(run_dir.log, args.lines)
-    reader = LogReader(run_dir.log, mask_of(run_dir), offset)
+    # From further above, because some lines there may not be shown.
+    above = args.lines and args.lines + LONGEST_END
+    offset = 0 if above is None else start_of_tail(run_dir.log, above)
+    reader, tail = LogReader(run_dir.log, mask_of(run_dir), offset), args.lines
     while True:
         # The state is read before the log: what is over has written its last line.
         last = not args.follow or read_status(run_dir).over
-        _write_all(reader, final=last)
+        lines = _all_lines(reader, final=last)
+        for line in lines if tail is None else deque(lines, tail):
+            out(line)
+        tail = None
+        sys.stdout.flush()
         if last:
             return 0
         time.sleep(PERIOD_S)
 
 
-def _write_all(reader: LogReader, *, final: bool) -> None:
-    """Write what is there now, a bounded piece at a time."""
+def _all_lines(reader: LogReader, *, final: bool) -> Iterator[str]:
+    """Yield what is there now, a bounded piece at a time."""
     while True:
         before = reader.offset
-        for line in reader.read(final=final):
-            out(line)
-        sys.stdout.flush()
+        yield from reader.read(final=final)
         if reader.offset == before:
             return

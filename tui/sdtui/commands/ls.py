@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from sdcore import units
+from sdcore.errors import ExitCode
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import Status, read_status
 from sdcore.runs.store import all_runs
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 def _row(run_dir: RunDir, status: Status, now: float) -> dict[str, str]:
     rate = status.images_per_s
     return {
-        "STATE": state_sign(status.state),
+        "STATE": state_sign(status.state, saved=status.exit_code == ExitCode.STOPPED),
         "RUN": run_dir.id,
         "STEP": step_words(status),
         "LOSS": loss_words(status.loss),

@@ -76,17 +76,21 @@ def _now(status: Status) -> list[tuple[str, str]]:
         pairs.append(("remedy", clean_line(status.remedy)))
     if status.phase and not status.over:
         pairs.append(("phase", phase_words(status)))
-    pairs += [("step", step_words(status)), ("loss", loss_words(status.loss))]
+    if status.step is not None or status.total is not None:
+        pairs.append(("step", step_words(status)))
+    if status.loss is not None:
+        pairs.append(("loss", loss_words(status.loss)))
     if status.images_per_s is not None:
         pairs.append(("pace", units.rate(status.images_per_s, "images")))
     if status.epoch is not None:
         pairs.append(("epoch", f"{status.epoch:.2f}"))
-    pairs.append(("elapsed", units.duration(status.elapsed)))
+    which = " (this attempt)" if status.attempt > 1 else ""
+    pairs.append(("elapsed", f"{units.duration(status.elapsed)}{which}"))
     if status.eta_s is not None:
         pairs.append(("ETA", units.duration(status.eta_s)))
     pairs.append(("attempt", str(status.attempt)))
     if status.started is not None:
-        pairs.append(("started", _clock(status.started)))
+        pairs.append(("started", f"{_clock(status.started)}{which}"))
     if status.ended is not None:
         pairs.append(("ended", _clock(status.ended)))
     pairs.append(("GPUs", ", ".join(status.gpus) or "none"))

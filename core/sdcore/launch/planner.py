@@ -1,4 +1,7 @@
-"""From a task to argv, environment and folder: pure, so that ``--dry-run`` shows what will run."""
+"""From a task to argv, environment and folder; touches nothing, so ``--dry-run`` can show it.
+
+Beside the task it looks at the caller's environment alone, which the run inherits.
+"""
 
 import os
 import re
@@ -17,7 +20,9 @@ from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
 _PLACED = {"output_dir", "local_rank", "resume_from_checkpoint"}
 _PATHS = ("pretrained_model_name_or_path", "train_data_dir", "dataset_name", "cache_dir")
 _ACCELERATE = Path(__file__).with_name("accelerate.yaml")  # see there why
-PLACEHOLDERS = ("dataset", "model", "project", "output")
+# Told to a start command as {dataset} and as $DATASET_DIR, and so on.
+_FOLDERS = {"dataset": DATASET, "model": MODEL, "project": PROJECT}
+PLACEHOLDERS = (*_FOLDERS, "output")
 _PLACEHOLDER = re.compile(rf"(?<!\$)\{{({'|'.join(PLACEHOLDERS)})\}}")
 
 
@@ -100,16 +105,24 @@ def command_line(plan: LaunchPlan) -> str:
 
 
 def _environment(task: TaskSpec, run: RunDir, attempt: int) -> dict[str, str]:
-    folders = {"DATASET_DIR": DATASET, "MODEL_DIR": MODEL, "PROJECT_DIR": PROJECT}
-    mounted = {name: m.source for name, target in folders.items() if (m := task.mount(target))}
+    folders = {f"{role.upper()}_DIR": path for role, path in _folders(task, run).items()}
     ours = {
-        "OUTPUT_DIR": str(run.output),
+        "OUTPUT_DIR": folders.pop("OUTPUT_DIR"),
         "SDTUI_RUN_DIR": str(run.root),
         "SDTUI_ATTEMPT": str(attempt),
         # tqdm and print through a file would otherwise sit in a buffer for minutes.
         "PYTHONUNBUFFERED": "1",
     }
-    return {**mounted, **_threads(task), **_strays(task), **task.env, **ours}
+    if task.gpu.count == 0:
+        # Without it every rank of a CPU run believes it is alone.
+        ours["ACCELERATE_USE_CPU"] = "true"
+    return {**folders, **_threads(task), **_strays(task), **task.env, **ours}
+
+
+def _folders(task: TaskSpec, run: RunDir) -> dict[str, str]:
+    """Return the folders of this host by role; the mounted ones and the output."""
+    mounted = {role: m.source for role, target in _FOLDERS.items() if (m := task.mount(target))}
+    return {**mounted, "output": str(run.output)}
 
 
 def _strays(task: TaskSpec) -> dict[str, str]:
@@ -123,9 +136,9 @@ def _strays(task: TaskSpec) -> dict[str, str]:
 def _threads(task: TaskSpec) -> dict[str, str]:
     """Return the OpenMP settings that the user has not made, in the task or in the shell."""
     if task.gpu.count == 0:
-        # Without the first every rank of a CPU run believes it is alone. With spinning threads a
-        # step took ten times as long whenever another program wanted one of two cores.
-        wanted = {"ACCELERATE_USE_CPU": "true", "OMP_WAIT_POLICY": "PASSIVE"}
+        # With spinning threads a step took ten times as long whenever another program wanted one
+        # of two cores.
+        wanted = {"OMP_WAIT_POLICY": "PASSIVE"}
     else:
         # Accelerate would set 1, and images are prepared on these threads.
         cores = len(os.sched_getaffinity(0))
@@ -140,9 +153,7 @@ def _working_folder(task: TaskSpec, run: RunDir) -> str:
 
 def _command(task: TaskSpec, run: RunDir) -> str:
     """Fill in ``{dataset}`` and its like, which stand for the folders on this host."""
-    folders = {"dataset": DATASET, "model": MODEL, "project": PROJECT}
-    values = {role: m.source for role, target in folders.items() if (m := task.mount(target))}
-    values["output"] = str(run.output)
+    values = _folders(task, run)
 
     def fill(match: re.Match[str]) -> str:
         return shlex.quote(values[match.group(1)]) if match.group(1) in values else match.group(0)
@@ -156,7 +167,7 @@ def unmounted_targets(task: TaskSpec) -> list[str]:
     if task.command is None:
         return []
     mounted = (mount.target for mount in task.mounts)
-    targets = dict.fromkeys([*mounted, DATASET, MODEL, PROJECT, OUTPUT])
+    targets = dict.fromkeys([*mounted, *_FOLDERS.values(), OUTPUT])
     return [t for t in targets if re.search(rf"{re.escape(t)}(/|\b)", task.command)]
 
 

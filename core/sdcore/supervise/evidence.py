@@ -7,16 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sdcore.launch.plan import MASK, LaunchPlan, is_secret
+from sdcore.launch.plan import LaunchPlan, is_secret
 from sdcore.runs.files import last_records, read_json
-from sdcore.runs.logs import LauncherEnds
+from sdcore.runs.logs import LauncherEnds, Mask
 from sdcore.runs.paths import RunDir, step_folders
 from sdcore.supervise.ladder import Rung
 from sdcore.text import clean, last_overwrite
 
 _LOG_WINDOW, _LOG_LINES = 1 << 16, 50
-# Shorter values ("1", "false") are no secrets, and replacing them would tear words apart.
-_SHORTEST_SECRET = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +83,9 @@ def log_tail(run: RunDir, plan: LaunchPlan) -> tuple[str, ...]:
             text = file.read().decode(errors="replace")
     except OSError:
         return ()
-    values = secrets(plan)
+    mask = mask_of(plan)
     lines = [clean(last_overwrite(line), 2000) for line in text.rstrip().split("\n")]
-    return tuple(mask(line, values) for line in lines[-_LOG_LINES:])
+    return tuple(mask(line) for line in lines[-_LOG_LINES:])
 
 
 def without_launcher(lines: tuple[str, ...]) -> tuple[str, ...]:
@@ -99,18 +97,10 @@ def without_launcher(lines: tuple[str, ...]) -> tuple[str, ...]:
     return (*ends.pass_on(lines), *ends.rest()) or lines
 
 
-def secrets(plan: LaunchPlan) -> list[str]:
-    """Return the values in the child's environment that must not be written anywhere."""
+def mask_of(plan: LaunchPlan) -> Mask:
+    """Return what takes the secrets of the child's environment out of clean text."""
     env = {**os.environ, **plan.env}
-    found = {v for name, v in env.items() if is_secret(name) and len(v) >= _SHORTEST_SECRET}
-    return sorted(found, key=len, reverse=True)  # one may be part of another
-
-
-def mask(text: str, values: Iterable[str]) -> str:
-    """Replace every secret in ``text``."""
-    for value in values:
-        text = text.replace(value, MASK)
-    return text
+    return Mask(value for name, value in env.items() if is_secret(name))
 
 
 def newest_checkpoint(run: RunDir, ranks: Iterable[dict[str, Any]]) -> str | None:

@@ -10,9 +10,10 @@ from typing import Any, Literal
 from sdcore.errors import ExitCode
 from sdcore.launch.plan import LaunchPlan
 from sdcore.runs.files import LineWriter, write_json
+from sdcore.runs.logs import Mask
 from sdcore.runs.paths import FORMAT, RunDir, step_of
 from sdcore.supervise import procs
-from sdcore.supervise.evidence import Evidence, mask, number, without_launcher
+from sdcore.supervise.evidence import Evidence, number, without_launcher
 from sdcore.supervise.outcome import Outcome, exit_status, signal_name
 from sdcore.text import clean_line
 
@@ -117,7 +118,7 @@ def identity(started: float, child_pid: int | None, child_ticks: int | None) -> 
 
 
 def exit_record(
-    plan: LaunchPlan, evidence: Evidence, outcome: Outcome, secrets: list[str], **measured: Any
+    plan: LaunchPlan, evidence: Evidence, outcome: Outcome, mask: Mask, **measured: Any
 ) -> dict[str, Any]:
     """Return ``exit.json``.
 
@@ -125,7 +126,7 @@ def exit_record(
         plan: Of this attempt.
         evidence: What the outcome was decided from.
         outcome: How it ended.
-        secrets: Values to keep out of what the trainer said.
+        mask: Keeps secrets out of what the trainer said.
         measured: ``started``, ``gpus``, ``peak_gpu_memory``, ``peak_rss``.
     """
     code, signalled = exit_status(evidence.status)
@@ -142,8 +143,8 @@ def exit_record(
         "signal_name": signalled and signal_name(signalled),
         "cause": outcome.cause,
         # Words of the trainer and of whoever wished the end: shown on terminals.
-        "reason": mask(clean_line(outcome.reason), secrets),
-        "remedy": outcome.remedy and mask(clean_line(outcome.remedy), secrets),
+        "reason": mask(clean_line(outcome.reason)),
+        "remedy": outcome.remedy and mask(clean_line(outcome.remedy)),
         "attempt": plan.attempt,
         "ended": time.time(),
         "last_step": number(last.get("step")),

@@ -282,7 +282,7 @@ class Supervisor:
             self._plan,
             evidence,
             outcome,
-            facts.secrets(self._plan),
+            facts.mask_of(self._plan),
             started=self._started,
             gpus=self._devices.uuids if self._devices else [],
             peak_gpu_memory=self._devices.peak if self._devices else None,

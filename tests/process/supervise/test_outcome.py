@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sdcore.errors import ExitCode
 from sdcore.launch.plan import LaunchPlan
+from sdcore.runs.logs import Mask
 from sdcore.runs.paths import RunDir
 from sdcore.supervise import evidence as facts
 from sdcore.supervise import oom
@@ -146,7 +147,7 @@ def test_whatever_was_left_behind_gives_one_consistent_record(evidence: Evidence
     if evidence.stop is None:
         assert outcome.exit_code != ExitCode.INTERRUPTED
     plan = LaunchPlan(name="x", argv=["x"], cwd="/")
-    record = exit_record(plan, evidence, outcome, ["secret-value"], started=0.0)
+    record = exit_record(plan, evidence, outcome, Mask(["secret-value"]), started=0.0)
     json.dumps(record, allow_nan=False)
     assert not set("\n\x1b\x9b") & set(record["reason"] + (record["remedy"] or ""))
     assert (record["code"] is None) or (record["signal"] is None)
@@ -168,13 +169,15 @@ def test_the_log_tail_is_bounded_clean_and_without_secrets(
     """It is shown on a terminal and pasted into bug reports; a log may be 50 GB."""
     run = RunDir(tmp_path)
     monkeypatch.setenv("WANDB_API_KEY", "from-the-shell")
-    plan = LaunchPlan(name="x", argv=[], cwd="/", env={"MY_TOKEN": "hf_abcdefgh", "KEY_2": "1"})
+    plan = LaunchPlan(name="x", argv=[], cwd="/", env={
+        "MY_TOKEN": "hf_abcdefgh", "KEY_2": "1", "SSH_KEY": "-----BEGIN\nMIIEvQIBADAN\n-----END",
+    })  # fmt: skip
     noise = b"x" * 200 + b"\n"
-    tail = b"10%\r20%\r30%\n\x1b]52;c;QQ==\x07hf_abcdefgh from-the-shell 11\xff\n"
+    tail = b"10%\r20%\r30%\n\x1b]52;c;QQ==\x07hf_abcdefgh from-the-shell 11\xff\nMIIEvQIBADAN\n"
     run.log.write_bytes(noise * 5000 + tail)
     lines = facts.log_tail(run, plan)
     assert len(lines) == 50
-    assert lines[-2:] == ("30%", "*** *** 11\ufffd")
+    assert lines[-3:] == ("30%", "*** *** 11\ufffd", "***")
 
 
 def test_the_launchers_own_traceback_does_not_hide_the_trainers() -> None:

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench locale screenshots clean
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -34,6 +34,12 @@ check: $(STAMP) ## the quick half: format, lint, types, layers
 
 bench: $(STAMP) ## start-up times and training speed, as ratios
 	$(BIN)/python benchmarks/cli.py
+
+locale: $(STAMP) ## collect the console's texts and compile the translations
+	$(BIN)/python tools/translate.py
+
+screenshots: $(STAMP) ## take the README's pictures anew
+	$(BIN)/python tools/screenshots.py
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

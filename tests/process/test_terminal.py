@@ -1,10 +1,6 @@
 """In a real terminal, tmux's: what stays on the screen is clean, and closing it ends no run."""
 
-import os
 import shutil
-import subprocess
-import sys
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +16,7 @@ from support.real_runs import (
     training_preset,
     until,
 )
+from support.tmux import Tmux
 
 __all__ = ["few_threads"]
 
@@ -27,63 +24,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("tmux") is None, reason="there is no tmux"),
     pytest.mark.usefixtures("few_threads"),
 ]
-_CONFIG = """\
-set -g status off
-set -g default-terminal screen-256color
-"""
-# The pane stays after the program, with nothing of its own on the screen.
-_KEEP = 'trap : INT; "$@"; echo $? > "$CODE"; exec sleep 600'
 _BAR = "━"
-
-
-class Tmux:
-    """One tmux server of the test's own, with one pane.
-
-    Args:
-        folder: Where its configuration goes.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._socket = f"sdtui-test-{uuid.uuid4().hex[:12]}"
-        self._config, self._code = folder / "tmux.conf", folder / f"{self._socket}.code"
-        self._config.write_text(_CONFIG)
-
-    def __call__(self, *words: str) -> str:
-        """Run a tmux command and return what it writes."""
-        command = ["tmux", "-u", "-L", self._socket, "-f", str(self._config), *words]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=30
-        ).stdout
-
-    def start(self, columns: int, rows: int, *arguments: str) -> None:
-        """Open a pane that runs ``sdtui``."""
-        own = [f"{k}={v}" for k, v in os.environ.items() if k.startswith(("SDTUI_", "OMP_"))]
-        unset = [
-            "-u",
-            "COLUMNS",
-            "-u",
-            "LINES",
-        ]  # they would count more than the terminal's own size
-        shell = ["env", *unset, *own, f"CODE={self._code}", "sh", "-c", _KEEP, "sh"]
-        size = ["-x", str(columns), "-y", str(rows)]
-        self("new-session", "-d", *size, *shell, sys.executable, "-m", "sdtui", *arguments)
-
-    def screen(self, *flags: str) -> list[str]:
-        """Return the lines that were shown so far, also those above the screen."""
-        return self("capture-pane", "-p", "-S", "-", *flags).rstrip("\n").split("\n")
-
-    def shows(self, words: str) -> bool:
-        return any(words in line for line in self.screen("-J"))
-
-    def code(self) -> int:
-        """Wait for the program's end and return its exit code."""
-        return int(until(lambda: self._code.exists() and self._code.read_text().strip(), 120))
-
-    def kill(self) -> None:
-        """End the server, which hangs up on all that runs in it."""
-        subprocess.run(
-            ["tmux", "-L", self._socket, "kill-server"], check=False, capture_output=True
-        )
 
 
 @pytest.fixture

@@ -84,14 +84,6 @@ def test_a_wrong_argument_is_told_in_a_line_and_returns_2(
     assert captured.out == ""
 
 
-def test_the_bare_command_says_what_works(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "sdtui" in captured.err
-    assert "attach" in captured.err
-
-
 def test_the_version_is_data(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as leave:
         cli.main(["--version"])

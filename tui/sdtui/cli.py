@@ -80,15 +80,19 @@ def _dispatch(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     stray = [name for name in _ONLY_WITH_RUN if getattr(args, name)]
     if args.command is not None:
-        if args.run is not None or stray:
-            flag = _flag(stray[0]) if args.run is None else "--run"
+        if args.run is not None or stray or args.view:
+            flag = "--run" if args.run is not None else _flag(stray[0] if stray else "view")
             parser.error(f"{flag} cannot stand before `{args.command}`; try it after")
         module = importlib.import_module(f"sdtui.commands.{args.command}")
         return int(module.run(args))
     if args.run is None:
         if stray:
             parser.error(f"{_flag(stray[0])} needs --run PRESET or a command")
-        return _no_console_yet(parser)
+        from sdtui.opening import open_console
+
+        return open_console(read_only=args.view)
+    if args.view:
+        parser.error("--view belongs to the console and cannot stand with --run")
     from sdtui.headless import run_preset
 
     return run_preset(
@@ -104,12 +108,6 @@ def _dispatch(argv: list[str]) -> int:
 
 def _flag(dest: str) -> str:
     return "--" + dest.removeprefix("run_").replace("_", "-")
-
-
-def _no_console_yet(parser: argparse.ArgumentParser) -> int:
-    sys.stderr.write("The full-screen console is still being built; all of this works now:\n\n")
-    parser.print_help(sys.stderr)
-    return int(ExitCode.USAGE)
 
 
 def _host_error(error: OSError) -> SdError:
@@ -151,6 +149,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"sdtui {__version__}")
     parser.add_argument("--run", metavar="PRESET", help="train a preset: a path or a shipped name")
+    parser.add_argument(
+        "--view", action="store_true", help="open the console to look, and change nothing"
+    )
     # Own names, because a command's option of the same name would silently take their place.
     _wishes(parser, prefix="run_")
     parser.add_argument("--name", dest="run_name", metavar="NAME", help="name of the run")

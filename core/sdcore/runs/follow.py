@@ -102,7 +102,7 @@ class Follower:
             if self._metrics.restarts != restarts:  # the file was cut: nothing read before counts
                 restarts, lowest, known, rewound = self._metrics.restarts, 0, 0, 1
                 self.steps.clear()
-            line = _step_metrics(record)
+            line = step_metrics(record)
             if line is not None:
                 lowest = min(lowest, self._put(line))
         if lowest < known:
@@ -130,8 +130,11 @@ def _drain(tail: LineTail) -> Iterator[dict[str, Any]]:
             return
 
 
-def _step_metrics(record: dict[str, Any]) -> StepMetrics | None:
-    """Return the line if it has what every use needs: step, attempt, time and loss."""
+def step_metrics(record: dict[str, Any]) -> StepMetrics | None:
+    """Return a line of ``metrics.jsonl`` if it has what every use needs.
+
+    Those are step, attempt, time and loss; what else is missing or of the wrong type is None.
+    """
     line = Fields(record)
     at, attempt, step = line.moment("at"), line.whole("attempt"), line.whole("step")
     loss = line.number("loss")

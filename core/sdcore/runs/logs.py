@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from sdcore.text import clean, last_overwrite
 
@@ -22,6 +23,9 @@ _ONE_FAILED, _SOME_FAILED = "subprocess.CalledProcessError: Command ", "ChildFai
 _RULE = re.compile(r"={20,}$")
 _SIGNAL = re.compile(r"died with <Signals\.|Signal \d+ \(SIG")
 LONGEST_END = 100  # lines of such an end; its report of 64 failed processes would be longer
+TRACEBACK = "Traceback (most recent call last)"  # how the end of a Python program begins
+
+LineT = TypeVar("LineT", bound=str)
 
 
 class Mask:
@@ -40,28 +44,33 @@ class Mask:
         return text
 
 
-class LauncherEnds:
+class LauncherEnds(Generic[LineT]):
     """Leaves out the tracebacks with which accelerate ends after a trainer that did not end well.
 
     They tell of accelerate alone and read like a crash, also after a clean stop. A traceback is
-    held back until its last line shows whose it is; all others pass whole.
+    held back until its last line shows whose it is; all others pass whole, as the same objects.
     """
 
     def __init__(self) -> None:
-        self._held: list[str] = []
+        self._held: list[LineT] = []
         self._rules = -1  # seen in the report of several processes; -1 before it
 
-    def pass_on(self, lines: Iterable[str]) -> list[str]:
+    @property
+    def holding(self) -> bool:
+        """Whether a traceback is held back whose owner is not known yet."""
+        return bool(self._held)
+
+    def pass_on(self, lines: Iterable[LineT]) -> list[LineT]:
         """Return what can be shown of all lines so far and was not returned yet."""
         return [shown for line in lines for shown in self._take(line)]
 
-    def rest(self) -> list[str]:
+    def rest(self) -> list[LineT]:
         """Return what is held back: no more lines come."""
         held, self._held, self._rules = self._held, [], -1
         return held
 
-    def _take(self, line: str) -> list[str]:
-        if line.startswith("Traceback (most recent call last)"):
+    def _take(self, line: LineT) -> list[LineT]:
+        if line.startswith(TRACEBACK):
             before, self._held = self.rest(), [line]
             return before
         if not self._held:
@@ -100,7 +109,7 @@ class LogReader:
     def __init__(self, path: Path, mask: Mask | None = None, offset: int = 0) -> None:
         self.path, self.offset = path, offset
         self._mask = mask or Mask()
-        self._partial, self._ends = b"", LauncherEnds()
+        self._partial, self._ends = b"", LauncherEnds[str]()
 
     def read(self, limit: int = 1 << 20, *, final: bool = False) -> list[str]:
         """Return the lines that are new, up to about ``limit`` bytes of them.
@@ -134,8 +143,13 @@ class LogReader:
         return chunk
 
     def _shown(self, line: bytes) -> str:
-        text = clean(last_overwrite(line.decode("utf-8", errors="replace")))
-        return self._mask(text)  # after cleaning: an escape inside must not hide it
+        return shown_line(line, self._mask)
+
+
+def shown_line(line: bytes, mask: Mask) -> str:
+    """Return what a person sees of one raw line: its last overwrite, clean, without secrets."""
+    text = clean(last_overwrite(line.decode("utf-8", errors="replace")))
+    return mask(text)  # after cleaning: an escape inside must not hide it
 
 
 def start_of_tail(path: Path, lines: int) -> int:

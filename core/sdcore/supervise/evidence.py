@@ -93,7 +93,7 @@ def without_launcher(lines: tuple[str, ...]) -> tuple[str, ...]:
 
     At a dozen lines one pushes the trainer's own words out of sight.
     """
-    ends = LauncherEnds()
+    ends = LauncherEnds[str]()
     return (*ends.pass_on(lines), *ends.rest()) or lines
 
 

@@ -1,0 +1,102 @@
+"""The console as a whole: its bars, boxes and ways from screen to screen."""
+
+import pytest
+
+from sdcore.errors import UsageError
+from sdtui.settings import Settings, load_settings
+from support.console import SIZES, Driven, drive
+from support.fake_runs import sdtui
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_screen_is_named_and_every_bar_fits(size: tuple[int, int]) -> None:
+    """A bar that is cut in the middle of a word tells nobody where they are."""
+
+    async def story(it: Driven) -> None:
+        top = it.lines()[0]
+        assert top.startswith(" sdtui  1 Tasks  2 New  3 Run  4 Log  5 GPU  6 Images  7 Compare")
+        assert "? Help" in it.lines()[-1]
+
+    drive(story, size)
+
+
+@pytest.mark.parametrize("size", [(59, 24), (80, 15), (20, 5), (1, 1)])
+def test_a_terminal_too_small_gets_one_honest_line(size: tuple[int, int]) -> None:
+    """Half a screen that looks whole misleads."""
+
+    async def story(it: Driven) -> None:
+        shown = [line for line in it.lines() if line.strip()]
+        assert len(shown) == 1
+        assert shown[0].strip().startswith("sdtui needs 60x16"[: size[0] - 1])
+
+    drive(story, size)
+
+
+def test_a_theme_chosen_is_kept_and_counts_at_once() -> None:
+    """Settings that are gone the next day are set every day."""
+
+    async def story(it: Driven) -> None:
+        it.app.change_settings(theme="sdtui-light")
+        await it.pilot.pause()
+        assert it.app.current_theme.name == "sdtui-light"
+
+    drive(story)
+
+    assert load_settings().theme == "sdtui-light"
+
+
+def test_an_unknown_theme_does_not_keep_the_console_from_opening() -> None:
+    """The file may name a theme of another version."""
+
+    async def story(it: Driven) -> None:
+        assert it.app.current_theme.name == "sdtui-dark"
+
+    drive(story, settings=Settings(theme="gone"))
+
+
+def test_keys_can_be_set_by_the_names_that_help_shows() -> None:
+    """A key that a terminal or a window manager keeps for itself must be movable."""
+
+    async def story(it: Driven) -> None:
+        await it.press("f5")
+        await it.until("app.settings")
+
+    drive(story, settings=Settings(keys={"app.help": "f5"}, language="en"))
+
+
+def test_the_palette_finds_a_command_by_its_words() -> None:
+    """Nobody learns all keys; what can be done must be found by name."""
+
+    async def story(it: Driven) -> None:
+        await it.press("ctrl+p")
+        await it.type("theme: nord")
+        await it.until("Theme: nord")
+        await it.press("enter")
+        await it.until(lambda: it.app.current_theme.name == "nord")
+
+    drive(story)
+
+
+def test_an_error_says_what_why_and_one_next_step() -> None:
+    """A message that ends with the problem leaves a person with it."""
+
+    async def story(it: Driven) -> None:
+        it.app.tell(
+            UsageError("\x1b]52;c;eA==\x07it failed", cause="[red]disk", remedy="free some")
+        )
+        await it.until("it failed")
+        assert "[red]disk" in it.text()
+        assert "free some" in it.text()
+        await it.press("escape")
+        assert "it failed" not in it.text()
+
+    drive(story)
+
+
+def test_without_a_terminal_the_console_says_what_to_use_instead() -> None:
+    """In a script nobody would see it, and it would wait for a key for ever."""
+    run = sdtui()
+
+    assert run.returncode == 2
+    assert "no terminal" in run.stderr
+    assert "sdtui --run" in run.stderr

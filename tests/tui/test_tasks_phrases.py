@@ -1,0 +1,79 @@
+"""The console's words for states, spans, losses and events."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from sdcore.runs.status import Status
+from sdtui import phrases
+
+RUN = "20260101-000000-x"
+
+
+@given(st.one_of(st.none(), st.floats(width=32)))
+def test_losses_and_rates_keep_to_their_columns(value: float | None) -> None:
+    """A diverging loss grows to any number; its column does not."""
+    assert cell_len(phrases.loss_words(value)) <= 8
+    assert phrases.loss_words(math.nan) == "NaN"
+    if value is None or abs(value) < 1e6 or not math.isfinite(value):
+        assert cell_len(phrases.rate_words(value)) <= 9
+
+
+@given(st.floats(0, 1e7))
+def test_a_live_span_changes_rarely_and_fits(seconds: float) -> None:
+    """A span that counted every second would cost bytes on every tick of an idle link."""
+    words = phrases.span(seconds)
+
+    assert cell_len(words) <= 8
+    if seconds > 700:
+        near = {phrases.span(seconds + second) for second in range(30)}
+        assert len(near) <= 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(None, "–"), (math.inf, "–"), (9, "9s"), (154, "2m 30s"), (3155, "53m"), (7260, "2h 01m")],
+)
+def test_spans_read_well(seconds: float | None, words: str) -> None:
+    """The ETA is read at a glance."""
+    assert phrases.span(seconds) == words
+
+
+def test_the_count_down_names_the_next_rung() -> None:
+    """What a person waits for is what comes next, and when."""
+    status = Status(RUN, "x", "stopping", step=3, stop_step="save", deadline=1299.0)
+
+    assert phrases.stop_words(status, 1000.0) == ("finishes its step and saves; SIGTERM in 4m 59s")
+    unsaved = Status(RUN, "x", "stopping", stop_step="save")
+    assert phrases.stop_words(unsaved) == "no step yet, so there is nothing to save"
+    killed = Status(RUN, "x", "stopping", step=3, stop_step="kill")
+    assert phrases.stop_words(killed) == "SIGKILL is sent"
+
+
+JUNK = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20)),
+    lambda inner: st.lists(inner, max_size=3),
+)
+KINDS = ("model", "data", "plan", "choice", "resumed", "checkpoint", "sample", "pipeline",
+         "warning", "non_finite", "of tomorrow")  # fmt: skip
+KEYS = ("step", "size", "seconds", "text", "images", "parameters", "name", "files", "loss", "count",
+        "epochs", "passed_over", "good_checkpoint")  # fmt: skip
+
+
+@given(st.sampled_from(KINDS), st.dictionaries(st.sampled_from(KEYS), JUNK))
+def test_any_record_of_a_known_kind_can_be_told(kind: str, record: dict[str, object]) -> None:
+    """An event written by a newer trainer, or by hand, must not end the console."""
+    words = phrases.event_words({**record, "kind": kind})
+
+    assert (words is None) == (kind == "of tomorrow")
+    assert not {"\x1b", "\x07", "\n"} & set(words or "")
+
+
+def test_runs_of_one_name_are_told_apart() -> None:
+    """Two curves of one name and no more would be a riddle."""
+    a, b, c = "20260101-000000-a", "20260102-000000-a", "20260103-000000-c"
+
+    assert phrases.named(((a, 1), (b, 2), (c, 3))) == ((a, 1), (b, 2), ("c", 3))

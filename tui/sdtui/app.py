@@ -1,0 +1,279 @@
+"""The console: a Textual app whose screens draw what one background thread reads of the runs.
+
+It owns nothing that a run needs: killed at any moment it changes no run. Screens are imported when
+they are first shown, so that the first paint pays for the list of tasks alone.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, cast
+
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.screen import Screen
+
+from sdcore.errors import SdError
+from sdcore.runs.paths import RunDir
+from sdcore.runs.status import LIVE
+from sdtui import language
+from sdtui.language import N_, _
+from sdtui.live.hub import Hub
+from sdtui.live.snapshot import View
+from sdtui.screens.base import ConsoleScreen
+from sdtui.screens.tasks_list import Listing
+from sdtui.settings import Settings, save_settings
+from sdtui.theme import THEMES, variables_for
+from sdtui.widgets.bars import SCREENS
+from sdtui.wire import METER, CountingDriver, Wire
+
+_HOME = "tasks"
+_NEEDS_RUN = {"run", "log", "gpu", "images"}
+
+
+def _screen(mode: str) -> Callable[[], Screen[Any]]:
+    """Return what makes the screen of ``mode``, and imports it only then."""
+
+    def make() -> Screen[Any]:
+        module = importlib.import_module(f"sdtui.screens.{mode}")
+        return cast("Screen[Any]", getattr(module, f"{mode.capitalize()}Screen")())
+
+    return make
+
+
+class SdTui(Wire):
+    """The console. ``run`` returns the runs that go on after it is left."""
+
+    TITLE = "sdtui"
+    HELP_TITLE = N_("Everywhere")
+    CSS_PATH = "styles/base.tcss"
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+        mode: _screen(mode) for mode, _title in SCREENS
+    }
+    DEFAULT_MODE = _HOME
+    ENABLE_COMMAND_PALETTE = False  # ours speaks the console's language
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(
+            Binding(str(number), f"go('{mode}')", title, show=False, id=f"go.{mode}")
+            for number, (mode, title) in enumerate(SCREENS, 1)
+        ),
+        Binding("question_mark,f1", "help", N_("Help"), key_display="?", id="app.help"),
+        Binding("ctrl+p,colon", "palette", N_("Commands"), key_display="^p", id="app.palette"),
+        Binding("comma", "settings", N_("Settings"), show=False, id="app.settings"),
+        Binding("ctrl+l", "redraw", N_("Draw the screen anew"), show=False, id="app.redraw"),
+        Binding("f12,M", "mouse", N_("Release or take the mouse"), show=False, id="app.mouse"),
+        Binding("q", "leave", N_("Quit"), tooltip=N_("Leave the console; what runs goes on"),
+                id="app.quit"),
+        Binding("ctrl+q,ctrl+c", "leave_at_once", N_("Quit, also from a field"), show=False,
+                priority=True, id="app.leave"),
+    ]  # fmt: skip
+
+    class Seen(Message):
+        """The hub saw something new."""
+
+    @dataclass
+    class Troubled(Message):
+        """The hub could not read something."""
+
+        words: str
+
+    @dataclass
+    class Broken(Message):
+        """The hub ended with an error that is ours."""
+
+        error: Exception
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        language.use(self.settings.language)
+        super().__init__(driver_class=CountingDriver)
+        self.sends_changes = self.settings.frames == "changed"
+        self.view = View()
+        self._newest: View | None = None
+        self.listing = Listing()
+        self.overlaid: dict[str, tuple[str, ...]] = {}  # by the id of the run they are laid over
+        self.hub = Hub(
+            self.settings.period_s,
+            post=self._hub_saw,
+            trouble=lambda words: self.post_message(self.Troubled(words)),
+            broken=lambda error: self.post_message(self.Broken(error)),
+        )
+        for theme in THEMES:
+            self.register_theme(theme)
+        known = self.settings.theme in self.available_themes
+        self.theme = self.settings.theme if known else Settings().theme
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Lend our own colours to the themes that do not define them."""
+        return variables_for(dark=self.current_theme.dark)
+
+    def on_mount(self) -> None:
+        """Begin to look at the runs."""
+        self.set_keymap(dict(self.settings.keys))
+        for words in self.settings.problems:
+            self.notify(words, severity="warning", title=_("Settings"), markup=False)
+        self.hub.start()
+        self.set_interval(2.0, self._draw_bars)
+
+    def on_unmount(self) -> None:
+        """Leave no thread behind."""
+        self.hub.stop()
+
+    @property
+    def marked(self) -> tuple[str, ...]:
+        """The ids of the marked runs, in the order they were marked."""
+        return self.listing.marked
+
+    # What comes from the hub's thread. Only the newest view counts: a slow screen skips the others.
+    def _hub_saw(self, view: View) -> None:
+        waiting, self._newest = self._newest is not None, view
+        if not waiting:
+            self.post_message(self.Seen())
+
+    def on_sd_tui_seen(self) -> None:
+        """Draw the newest view on every open screen."""
+        view, self._newest = self._newest, None
+        if view is None:
+            return
+        self.view = view
+        for screen in self.screen_stack:
+            if isinstance(screen, ConsoleScreen) and screen.is_mounted:
+                screen.show(view)
+
+    def on_sd_tui_troubled(self, message: "SdTui.Troubled") -> None:
+        """Tell what could not be read; the next look may do better."""
+        title = _("A run cannot be read")
+        self.notify(message.words, severity="error", title=title, markup=False)
+
+    def on_sd_tui_broken(self, message: "SdTui.Broken") -> None:
+        """End with the bug in plain sight: a screen that is no longer kept up would lie."""
+        raise message.error
+
+    def _draw_bars(self) -> None:
+        for screen in self.screen_stack:
+            if isinstance(screen, ConsoleScreen) and screen.is_mounted:
+                screen.draw_bars()
+
+    def link_words(self) -> str:
+        """Tell how the console is reached and, over SSH, what it sends."""
+        if not self.settings.slow:
+            return _("local")
+        return _("ssh {rate}").format(rate=f"{METER.rate() / 1000:.1f} KB/s")
+
+    # Going from screen to screen.
+    def go(self, mode: str) -> None:
+        """Show a screen; those of one run show the open run, else the newest that lives."""
+        if mode in _NEEDS_RUN and self.hub_run is None:
+            runs = self.view.runs or ()
+            live = [status for status in runs if status.state in LIVE]
+            if not runs:
+                self.notify(_("There is no run yet: make a new task first"), markup=False)
+                return
+            self.open_run((live or list(runs))[0].id, mode)
+            return
+        if self.current_mode != mode:
+            self.switch_mode(mode)
+
+    @property
+    def hub_run(self) -> RunDir | None:
+        """The open run."""
+        return self.hub.run
+
+    def open_run(self, id_: str, mode: str = "run") -> None:
+        """Follow a run in full and show it."""
+        self.hub.open(id_)
+        self.view = replace(self.view, run=None)
+        self.switch_mode(mode)
+
+    def edit_task(self, source: str | None, *, fresh_name: bool = False) -> None:
+        """Open the form with a preset or a run's task; see ``screens.new.open_task``."""
+        from sdtui.screens.new import open_task  # noqa: PLC0415  # imports pydantic
+
+        open_task(self, source, fresh_name=fresh_name)
+
+    def action_go(self, mode: str) -> None:
+        """Show a screen."""
+        self.go(mode)
+
+    # Talking to a person.
+    def tell(self, error: SdError) -> None:
+        """Show what failed, why, and what to do."""
+        from sdtui.screens.dialogs import ErrorBox  # noqa: PLC0415  # rare
+
+        self.push_screen(ErrorBox(error))
+
+    def action_help(self) -> None:
+        """Explain the keys of what has the focus."""
+        from sdtui.screens.help import HelpScreen  # noqa: PLC0415  # rare
+
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen(self.screen))
+
+    def action_palette(self) -> None:
+        """Offer everything that can be done here by name."""
+        from sdtui.screens.palette import open_palette  # noqa: PLC0415  # rare
+
+        open_palette(self)
+
+    def action_settings(self) -> None:
+        """Change theme, language, link."""
+        from sdtui.screens.settings import SettingsScreen  # noqa: PLC0415  # rare
+
+        self.push_screen(SettingsScreen())
+
+    def change_settings(self, **changes: Any) -> None:
+        """Take settings into use at once and keep them."""
+        before, self.settings = self.settings, replace(self.settings, **changes)
+        self.theme = self.settings.theme
+        self.hub.period_s = self.settings.period_s
+        self.sends_changes = self.settings.frames == "changed"
+        if self.settings.language != before.language:
+            language.use(self.settings.language)
+            self.call_later(self._rebuild_screens)
+        try:
+            save_settings(self.settings)
+        except SdError as error:
+            self.tell(error)
+
+    async def _rebuild_screens(self) -> None:
+        """Compose every open screen anew: labels that stand in it are of the old language."""
+        for screen in list(self.screen_stack):
+            await screen.recompose()
+            if isinstance(screen, ConsoleScreen):
+                screen.redraw()
+        for mode in [mode for mode in self.MODES if mode != self.current_mode]:
+            await self.remove_mode(mode)
+            self.add_mode(mode, self.MODES[mode])
+
+    def action_redraw(self) -> None:
+        """Draw everything anew: another program may have written over the screen."""
+        self.forget_screen()
+        self.refresh(layout=True)
+
+    def action_press(self, key: str) -> None:
+        """Do what a key does, for a click on it."""
+        self.simulate_key(key.partition(",")[0])
+
+    def action_mouse(self) -> None:
+        """Give the mouse to the terminal, for its own selection, or take it back."""
+        taken = not self.settings.mouse
+        self.settings = replace(self.settings, mouse=taken)
+        driver = self._driver
+        if driver is not None:
+            switch = "_enable_mouse_support" if taken else "_disable_mouse_support"
+            getattr(driver, switch, lambda: None)()
+        self.notify(
+            _("The mouse works in sdtui again")
+            if taken
+            else _("The mouse is the terminal's now: select and copy; the same key takes it back"),
+            markup=False,
+        )
+
+    def action_leave_at_once(self) -> None:
+        """Leave the console, whatever has the focus."""
+        self.action_leave()
+
+    def action_leave(self) -> None:
+        """Leave the console; what runs goes on."""
+        live = [status for status in self.view.runs or () if status.state in LIVE]
+        self.exit(tuple(self.hub.run_of(status.id) for status in live))

@@ -1,0 +1,160 @@
+"""Keeps the helper process of the form, and hands on what it finds.
+
+Knows no widgets. One request is under way at a time; a newer one of its kind takes the place of
+one that waits. A helper that dies is started again once; one that is silent for a minute is ended
+and told of, because a dead network mount can hold a process for ever.
+"""
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Literal
+
+from sdtui.language import _
+
+Ask = Literal["look", "check"]
+TIMEOUT_S = 60.0
+
+
+class Checker:
+    """Asks the helper.
+
+    Args:
+        post: Called from a thread with each answer: ``id``, ``ask`` and what was found, or
+            ``trouble``, the words of why nothing was found.
+        timeout_s: How long the helper may be silent.
+        argv: The helper, where a test has another one.
+    """
+
+    def __init__(
+        self,
+        post: Callable[[dict[str, Any]], None],
+        *,
+        timeout_s: float = TIMEOUT_S,
+        argv: tuple[str, ...] = (sys.executable, "-m", "sdtui.form.worker"),
+    ) -> None:
+        self._post, self._timeout_s, self._argv = post, timeout_s, argv
+        self._waiting: dict[Ask, tuple[int, dict[str, Any]]] = {}
+        self._changed = threading.Condition()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._thread: threading.Thread | None = None
+        self._open = True
+        self._number = 0
+
+    def start(self) -> None:
+        """Start the helper before its first request: it takes a second to load."""
+        with self._changed:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="sdtui-check", daemon=True)
+                self._thread.start()
+
+    def ask(self, ask: Ask, table: dict[str, Any]) -> int:
+        """Ask about a task; return the number that its answer will carry."""
+        self.start()
+        with self._changed:
+            self._number += 1
+            self._waiting[ask] = (self._number, table)
+            self._changed.notify()
+            return self._number
+
+    def close(self) -> None:
+        """End the helper; no answer comes any more."""
+        with self._changed:
+            self._open = False
+            self._changed.notify()
+            if self._child is not None:
+                self._child.kill()  # the thread sees its end, and waits for it
+
+    def _work(self) -> None:
+        try:
+            self._begin_child()
+            self._serve()
+        finally:  # whatever happens, no process is left behind
+            self._end_child()
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or not self._open)
+                if not self._open:
+                    return
+                ask: Ask = "check" if "check" in self._waiting else "look"
+                number, table = self._waiting.pop(ask)
+            request = {"id": number, "ask": ask, "task": table}
+            reply = self._converse(request)
+            if self._open:
+                self._post(reply)
+
+    def _converse(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer to ``request``; a helper that died gets a second chance."""
+        head = {"id": request["id"], "ask": request["ask"]}
+        line = json.dumps(request).encode() + b"\n"
+        for _chance in range(2):
+            if not self._open:
+                break
+            try:
+                if answer := self._answer(line):
+                    return answer
+            except TimeoutError:
+                self._end_child()
+                words = _("the check took over {n} s and was ended; is a network folder dead?")
+                return head | {"trouble": words.format(n=round(self._timeout_s))}
+            except (OSError, ValueError):
+                pass  # it died while it was asked or while it answered
+            self._end_child()
+        return head | {"trouble": _("the helper that checks the task ended twice")}
+
+    def _answer(self, line: bytes) -> dict[str, Any] | None:
+        child = self._child or self._begin_child()
+        if child is None:
+            return None
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(line)
+        child.stdin.flush()
+        answer = json.loads(self._read_line(child.stdout.fileno()) or "null")
+        return answer if isinstance(answer, dict) else None
+
+    def _read_line(self, descriptor: int) -> bytes:
+        """Read up to the end of a line; each part must come in time."""
+        read = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(descriptor, selectors.EVENT_READ)
+            while not read.endswith(b"\n"):
+                if not selector.select(self._timeout_s):
+                    raise TimeoutError
+                part = os.read(descriptor, 1 << 16)
+                if not part:
+                    return b""
+                read += part
+        return read
+
+    def _begin_child(self) -> "subprocess.Popen[bytes] | None":
+        with self._changed:
+            if not self._open:
+                return None
+            self._child = subprocess.Popen(
+                self._argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # a Ctrl-C is the console's
+            )
+            return self._child
+
+    def _end_child(self) -> None:
+        with self._changed:
+            child, self._child = self._child, None
+        if child is None:
+            return
+        child.kill()
+        for pipe in (child.stdin, child.stdout):
+            with suppress(OSError):  # what was still to be written
+                pipe.close()  # type: ignore[union-attr]
+        with suppress(subprocess.TimeoutExpired):  # a dead mount; it goes when the mount comes back
+            child.wait(2.0)

@@ -1,0 +1,365 @@
+"""The state of the form that outlives its screen: the draft, where it came from, what is known.
+
+A screen can be rebuilt at any time (another language, another size); the desk of an app stays.
+"""
+
+import json
+import re
+import tempfile
+import threading
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from textual.app import App
+
+from sdcore.errors import SdError
+from sdcore.launch.plan import LaunchPlan
+from sdcore.launch.planner import plan_launch
+from sdcore.runs.files import write_bytes
+from sdcore.runs.paths import RunDir, home, make_private, new_run_id, runs_root
+from sdcore.task.presets import load_preset, resolve_sources, shipped_folder
+from sdcore.task.spec import Mount, TaskSpec
+from sdcore.task.writing import dump_preset, to_table
+from sdcore.text import clean_line
+from sdtui.form.draft import Draft, FormProblem
+from sdtui.form.entries import Raw, raw_of
+from sdtui.form.facts import Look
+from sdtui.language import _, ngettext
+
+# What the helper needs to know of the training settings to find model and data.
+_NAMES = (
+    "pretrained_model_name_or_path", "revision", "variant", "cache_dir", "dataset_name",
+    "dataset_config_name", "train_data_dir", "image_column", "caption_column",
+    "max_train_samples", "seed",
+)  # fmt: skip
+SECTIONS = ("basics", "mounts", "gpu", "command", "env", "training", "cluster", "review")
+_SECTION_OF = {
+    "name": "basics", "description": "basics", "mounts": "mounts", "image": "gpu",
+    "runtime": "gpu", "gpu": "gpu", "command": "command", "env": "env", "train": "training",
+    "cluster": "cluster",
+}  # fmt: skip
+
+
+def section_of(key: str) -> str:
+    """Return the section in which a field stands."""
+    return _SECTION_OF.get(key.partition(".")[0], "review")
+
+
+def _place(problem: FormProblem) -> int:
+    """Return what sorts problems as they stand on the form."""
+    return SECTIONS.index(section_of(problem.key))
+
+
+def draft_file() -> Path:
+    """Return where the draft is kept."""
+    return home() / "draft.json"
+
+
+@dataclass(slots=True, weakref_slot=True)
+class Desk:
+    """The form of one console.
+
+    Attributes:
+        draft: What is typed.
+        origin: The preset it was loaded from or saved to; None for a new one.
+        note: A line about where the draft came from.
+        task: The task it makes; None while there are problems.
+        problems: What is wrong with it.
+        look: What the helper found.
+        section: The open one.
+        typed: Something was typed since it was loaded; it must not be thrown away unasked.
+        report: What the last check found, and the task it was about.
+        opened: Names the run in the command that is shown.
+    """
+
+    draft: Draft = field(default_factory=Draft)
+    origin: Path | None = None
+    note: str = ""
+    task: TaskSpec | None = None
+    problems: list[FormProblem] = field(default_factory=list)
+    look: Look = field(default_factory=Look)
+    section: str = "basics"
+    typed: bool = False
+    report: tuple[TaskSpec, dict[str, Any]] | None = None
+    opened: datetime = field(default_factory=lambda: datetime.now().astimezone())
+
+    def take(self, task: TaskSpec, origin: Path | None = None, note: str = "") -> None:
+        """Put a task into the form."""
+        self.draft = Draft.from_task(task)
+        self.origin, self.note, self.typed, self.report = origin, note, False, None
+        self.look = Look(self.look.host)
+        self.opened = datetime.now().astimezone()
+        self.judge()
+
+    def edit(self, key: str, raw: Raw) -> None:
+        """Take what was typed into a field: a dotted key, ``env.NAME`` or ``mounts.0.source``."""
+        head, _dot, rest = key.partition(".")
+        text = raw if isinstance(raw, str) else ""
+        if head == "env":
+            self.draft.set_variable(rest, text)
+        elif head == "mounts":
+            number, _dot, part = rest.partition(".")
+            row = self.draft.mounts[int(number)]
+            if part == "read_only":
+                row.read_only = None if not text else text == "true"
+            else:
+                setattr(row, part, text)
+        elif key == "own_command":
+            self.draft.own_command = text == "true"
+        elif key == "cluster":
+            self.draft.cluster = text == "true"
+        else:
+            self.draft.set(key, raw)
+        self.typed = True
+
+    def raw(self, key: str) -> Raw:
+        """Return what stands in a field; the other way round of ``edit``."""
+        head, _dot, rest = key.partition(".")
+        if head == "env":
+            row = self.draft.variable(rest)
+            return row.value if row else ""
+        if head == "mounts":
+            number, _dot, part = rest.partition(".")
+            if int(number) >= len(self.draft.mounts):
+                return ""  # removed; its row on the screen goes in a moment
+            value = getattr(self.draft.mounts[int(number)], part)
+            return "" if value is None else raw_of(value)
+        if key == "own_command":
+            return raw_of(self.draft.own_command)
+        return raw_of(self.draft.cluster) if key == "cluster" else self.draft.get(key)
+
+    def judge(self) -> None:
+        """Find out whether what stands in the form is a task."""
+        self.task, found = self.draft.task()
+        self.problems = sorted(found, key=_place)
+
+    def final_task(self) -> TaskSpec | None:
+        """Return the task with its folders as they lie on this host."""
+        return resolve_sources(self.task, _here()) if self.task else None
+
+    def troubles(self) -> list[FormProblem]:
+        """Return what is wrong, with the paths at which nothing fit was found."""
+        found = list(self.problems)
+        told = {problem.key for problem in found}
+        for number, mount in enumerate(self.draft.mounts):
+            verdict = self.look.verdict(mount.target) if mount.source else None
+            key = f"mounts.{number}.source"
+            if verdict is not None and verdict.level == "bad" and key not in told:
+                found.append(FormProblem(key, verdict.words, ""))
+        if (trouble := self.gpu_trouble()) is not None:
+            found.append(trouble)
+        return sorted(found, key=_place)
+
+    def gpu_trouble(self) -> FormProblem | None:
+        """Say that this host has fewer GPUs than the task wants."""
+        typed, have = self.draft.get("gpu.count") or "1", len(self.look.gpus)
+        wanted = int(typed) if isinstance(typed, str) and typed.isdecimal() else 0
+        if not self.look.known or self.draft.cluster or wanted <= have:
+            return None
+        if not have:
+            cause = _("this host has no GPU")
+            return FormProblem("gpu.count", cause, _("type 0 to train on the CPU"))
+        cause = ngettext("this host has {n} GPU", "this host has {n} GPUs", have).format(n=have)
+        return FormProblem("gpu.count", cause, _("type {n} or less").format(n=have))
+
+    def problem(self, key: str) -> FormProblem | None:
+        """Return what is wrong with a field."""
+        return next((problem for problem in self.problems if problem.key == key), None)
+
+    def launch(self) -> LaunchPlan | SdError | None:
+        """Return what would be started, or why nothing can be."""
+        task = self.final_task()
+        if task is None:
+            return None
+        plan = self.look.plan(task)
+        run = RunDir(runs_root() / new_run_id(task.name, self.opened))
+        try:
+            return plan_launch(task, run, total_steps=plan.max_train_steps if plan else None)
+        except SdError as error:
+            return error
+
+    def findings(self) -> list[dict[str, Any]] | None:
+        """Return what the last check found; None when the task was changed since."""
+        if self.report is None or self.report[0] != self.final_task():
+            return None
+        return list(self.report[1]["findings"])
+
+    def look_table(self) -> dict[str, Any]:
+        """Return a task that names what there is to look at, also while other fields are wrong."""
+        table, _rows = self.draft.table()
+        mounts = [m for m in table.get("mounts", []) if _valid_mount(m)]
+        train = {k: v for k, v in table.get("train", {}).items() if k in _NAMES}
+        for inner in (train, {}):
+            try:
+                task = TaskSpec.model_validate({"mounts": mounts, "train": inner})
+            except ValueError:
+                continue
+            return to_table(resolve_sources(task, _here()))
+        return {}
+
+    # Presets.
+    def open(self, source: str, *, names: Collection[str] = (), fresh_name: bool = False) -> None:
+        """Fill the form from a preset.
+
+        Args:
+            source: A path, the name of a shipped preset, or a run's ``task.toml``.
+            names: Names of the runs there are.
+            fresh_name: Take the next free name, because the task comes from a run.
+
+        Raises:
+            SdError: It cannot be read, or is no task.
+        """
+        preset = load_preset(source)
+        task = preset.task
+        if fresh_name:
+            task = task.model_copy(update={"name": next_name(task.name, names)})
+            task.model_fields_set.add("name")
+        self.take(task, None if fresh_name else preset.source)
+
+    def open_empty(self) -> None:
+        """Empty the form: what is left is what the user's own defaults say.
+
+        Raises:
+            SdError: Those defaults are no task.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            blank = Path(folder, "task.toml")
+            blank.touch()
+            self.take(load_preset(blank).task)
+
+    def saved_text(self, path: Path) -> str:
+        """Return the text of a preset for ``path``, keeping the comments of what it replaces.
+
+        Raises:
+            SdError: The file that stands there cannot be read.
+        """
+        assert self.task is not None
+        original = path if path.exists() else self.origin
+        text = ""
+        if original is not None and original.exists():
+            try:
+                text = original.read_text("utf-8")
+            except (OSError, ValueError) as error:
+                raise SdError(
+                    f"{original} cannot be read",
+                    cause=str(error),
+                    remedy="choose another file",
+                ) from error
+        task = self.task if path == self.origin else self.final_task()
+        assert task is not None
+        return dump_preset(task, text)
+
+    def save_path(self) -> Path:
+        """Propose where to save: over the user's own file, never over a shipped preset."""
+        if self.origin is not None and self.origin.parent != shipped_folder():
+            return self.origin
+        name = self.draft.get("name")
+        return _here() / f"{name if isinstance(name, str) and name else 'task'}.toml"
+
+    # The draft on disk.
+    def restore(self) -> bool:
+        """Take the draft of an earlier console; say whether there was one."""
+        try:
+            record = json.loads(draft_file().read_bytes())
+            self.draft = Draft.from_record(record)
+            at = datetime.fromtimestamp(float(record.get("at", 0))).astimezone()
+            origin = record.get("origin")
+        except (OSError, ValueError, RecursionError, OverflowError, TypeError, AttributeError):
+            return False  # none, or none that can be read: the form begins empty
+        except SdError:
+            return False  # no home for it
+        self.origin = Path(origin) if isinstance(origin, str) else None
+        self.note = _("draft of {time} restored; F7 to start empty").format(time=f"{at:%H:%M}")
+        self.typed = True
+        self.judge()
+        return True
+
+    def record(self) -> dict[str, Any]:
+        """Return the draft as it is kept."""
+        origin = str(self.origin) if self.origin else None
+        return {**self.draft.to_record(), "at": time.time(), "origin": origin}
+
+
+_WRITING = threading.Lock()
+_kept: dict[Path, float] = {}
+
+
+def keep_draft(record: dict[str, Any]) -> None:
+    """Write the draft; waits for the disk, so never in the screen's own thread.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with _WRITING:
+        path, at = draft_file(), record["at"]
+        if at < _kept.get(path, 0.0):
+            return  # a newer one overtook it
+        make_private(path.parent)
+        write_bytes(path, json.dumps(record).encode())
+        _kept[path] = at
+
+
+def forget_draft() -> None:
+    """Remove the draft: what it held was started.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    with _WRITING:
+        draft_file().unlink(missing_ok=True)
+        _kept[draft_file()] = time.time()
+
+
+def next_name(name: str, taken: Collection[str]) -> str:
+    """Return the first of ``name-2``, ``name-3``, … that no run has."""
+    stem = re.sub(r"-\d{1,4}$", "", name)
+    number = 2
+    while f"{stem[:58]}-{number}" in taken or f"{stem[:58]}-{number}" == name:
+        number += 1
+    return f"{stem[:58]}-{number}"
+
+
+def same_file(path: Path, other: Path | None) -> bool:
+    """Say whether two paths name one file."""
+    try:
+        return other is not None and path.samefile(other)
+    except OSError:
+        return False
+
+
+def _here() -> Path:
+    """Return where relative paths begin; the folder we started in may be gone."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path("/")
+
+
+def _valid_mount(table: dict[str, Any]) -> bool:
+    try:
+        Mount.model_validate(table)
+    except ValueError:
+        return False
+    return True
+
+
+_DESKS: "WeakKeyDictionary[App[Any], Desk]" = WeakKeyDictionary()
+
+
+def desk_of(app: App[Any]) -> Desk:
+    """Return the desk of an app; the first time with the draft of an earlier one on it."""
+    if app not in _DESKS:
+        desk = _DESKS[app] = Desk()
+        if not desk.restore():
+            try:
+                desk.open_empty()
+            except SdError as error:  # the user's own defaults; a form without them is better
+                desk.draft.add_standard_mounts()
+                desk.note = clean_line(f"{error.what}: {error.cause}", 300)
+                desk.judge()
+    return _DESKS[app]

@@ -1,0 +1,139 @@
+"""The one background thread of the console: looks at the runs and hands on what it sees.
+
+Nothing it meets in a file can end it: an error becomes a message on the screen and the next look
+comes a tick later. It posts only what differs from the last view, so an idle console sends nothing.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sdcore.errors import SdError
+from sdcore.runs.paths import RunDir, runs_root
+from sdtui.live.catalogue import Catalogue
+from sdtui.live.snapshot import View
+
+if TYPE_CHECKING:  # loaded by the thread, when a run is opened: NumPy is not for the first paint
+    from sdtui.live.curve import Curve, CurveReader
+    from sdtui.live.reader import RunReader
+
+MOST_OVERLAYS = 6
+
+
+class Hub:
+    """Follows all runs a little, and one run in full.
+
+    Args:
+        period_s: Seconds between two looks; may be changed at any time.
+        post: Called from the thread with every view that differs from the one before.
+        trouble: Called from the thread with the words of a problem, once until it changes.
+        broken: Called from the thread, last, with an error that is a bug of ours.
+    """
+
+    def __init__(
+        self,
+        period_s: float,
+        post: Callable[[View], None],
+        trouble: Callable[[str], object],
+        broken: Callable[[Exception], object],
+    ) -> None:
+        self.period_s, self._post, self._trouble, self._broken = period_s, post, trouble, broken
+        self._catalogue = Catalogue()
+        self._reader: RunReader | None = None
+        self._overlays: dict[str, CurveReader] = {}
+        self._wish: RunDir | None = None
+        self._wish_over: tuple[str, ...] = ()
+        self._wake, self._ended = threading.Event(), threading.Event()
+        self._view, self._told = View(), ""
+        self._thread = threading.Thread(target=self._work, name="sdtui-hub", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; it may still be inside one call of ``post``."""
+        self._ended.set()
+        self._wake.set()
+
+    @property
+    def run(self) -> RunDir | None:
+        """The run that is followed in full."""
+        return self._wish
+
+    @staticmethod
+    def run_of(id_: str) -> RunDir:
+        """Return the run with this id."""
+        return RunDir(runs_root() / id_)
+
+    def open(self, id_: str | None) -> None:
+        """Follow a run in full from the next look on, which comes at once."""
+        self._wish = None if id_ is None else self.run_of(id_)
+        self.look()
+
+    def overlay(self, ids: tuple[str, ...]) -> None:
+        """Read the curves of these runs, too; up to ``MOST_OVERLAYS``."""
+        self._wish_over = ids[:MOST_OVERLAYS]
+        self.look()
+
+    def look(self) -> None:
+        """Look now: something was just changed."""
+        self._wake.set()
+
+    def _work(self) -> None:
+        while not self._ended.is_set():
+            try:
+                self._look()
+                self._told = ""
+            except (OSError, SdError, ValueError) as error:
+                words = str(error)
+                if words != self._told:
+                    self._told = words
+                    self._trouble(words)
+            except Exception as error:  # noqa: BLE001  # told by ending the console with it
+                self._broken(error)
+                break
+            self._wake.wait(self.period_s)
+            self._wake.clear()
+        self._close(self._reader)
+        for overlay in self._overlays.values():
+            overlay.close()
+
+    def _look(self) -> None:
+        wish = self._wish
+        if (self._reader.run if self._reader else None) != wish:
+            self._close(self._reader)
+            self._reader = _reader_of(wish) if wish else None
+            # The old run must not stand on the screen while the new one is read.
+            self._view = replace(self._view, run=None)
+        view = View(
+            runs=self._catalogue.poll(),
+            run=self._reader.poll() if self._reader else None,
+            overlays=self._curves(),
+        )
+        if view != self._view and not self._ended.is_set():
+            self._view = view
+            self._post(view)
+
+    def _curves(self) -> "tuple[tuple[str, Curve], ...]":
+        wished = self._wish_over
+        for id_ in [id_ for id_ in self._overlays if id_ not in wished]:
+            self._overlays.pop(id_).close()
+        for id_ in wished:
+            if id_ not in self._overlays:
+                from sdtui.live.curve import CurveReader  # noqa: PLC0415  # see above
+
+                self._overlays[id_] = CurveReader(self.run_of(id_))
+        return tuple((id_, self._overlays[id_].poll()) for id_ in wished)
+
+    @staticmethod
+    def _close(reader: "RunReader | None") -> None:
+        if reader is not None:
+            reader.close()
+
+
+def _reader_of(run: RunDir) -> "RunReader":
+    from sdtui.live.reader import RunReader  # noqa: PLC0415  # see above
+
+    return RunReader(run)

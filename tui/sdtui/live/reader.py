@@ -1,0 +1,62 @@
+"""Reads one open run for the screens: every file of it that they show, once a tick."""
+
+from typing import Any
+
+from sdcore.runs.files import LineTail
+from sdcore.runs.logs import Mask
+from sdcore.runs.paths import RunDir
+from sdcore.runs.status import read_status
+from sdcore.text import clean, clean_line
+from sdtui.live.checkpoints import checkpoints
+from sdtui.live.curve import CurveReader
+from sdtui.live.gpu import GpuReader
+from sdtui.live.samples import SampleReader
+from sdtui.live.snapshot import RunSnapshot
+from sdtui.secrets import mask_of, masked
+
+
+class RunReader:
+    """Follows one run; holds no descriptor between two polls."""
+
+    def __init__(self, run: RunDir) -> None:
+        self.run = run
+        self._curve, self._gpu, self._samples = CurveReader(run), GpuReader(run), SampleReader(run)
+        self._tail = LineTail(run.events)
+        self._events: tuple[dict[str, Any], ...] = ()
+        self._mask: Mask | None = None
+
+    def poll(self) -> RunSnapshot:
+        """Return the run as it is now."""
+        status = read_status(self.run)  # first: when it says over, the rest is complete
+        fresh = tuple(self._shown(record) for record in self._tail.records())
+        if fresh:
+            self._events += fresh
+        return RunSnapshot(
+            run=self.run,
+            status=status,
+            curve=self._curve.poll(),
+            events=self._events,
+            gpu=self._gpu.poll(),
+            samples=self._samples.poll(),
+            checkpoints=checkpoints(self.run, self._events),
+        )
+
+    def close(self) -> None:
+        """Stop what still reads in the background."""
+        self._curve.close()
+        self._gpu.close()
+
+    def _shown(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Return an event without what must not reach a screen."""
+        if self._mask is None:
+            self._mask = mask_of(self.run)
+        return {key: masked(_clean(value), self._mask) for key, value in record.items()}
+
+
+def _clean(value: Any) -> Any:
+    """Return plain data with every text in it clean."""
+    if isinstance(value, dict):
+        return {clean_line(str(key), 80): _clean(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    return clean(value, 2000) if isinstance(value, str) else value

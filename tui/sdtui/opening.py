@@ -1,0 +1,45 @@
+"""Opens the console: prepares the terminal's side before Textual is imported."""
+
+import os
+import sys
+
+from sdcore.errors import ExitCode, UsageError
+from sdtui.settings import Settings, load_settings
+
+
+def open_console(*, read_only: bool = False) -> int:
+    """Run the console until it is left; return an exit code of ``ExitCode``.
+
+    Raises:
+        UsageError: There is no terminal to open it in.
+    """
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") == "dumb":
+        raise UsageError(
+            "the console cannot be opened",
+            cause="standard input and output are no terminal that it could draw on",
+            remedy="in scripts use the commands, for example: sdtui --run demo, sdtui ls --json",
+        )
+    settings = load_settings()
+    prepare(settings)
+    from dataclasses import replace  # noqa: PLC0415
+
+    from sdtui.app import SdTui  # noqa: PLC0415  # after the environment is set
+
+    app = SdTui(replace(settings, read_only=read_only))
+    live = app.run(mouse=settings.mouse) or ()
+    for run in live:
+        sys.stdout.write(f"{run.name} goes on: come back with sdtui, or sdtui attach {run.id}\n")
+    return int(app.return_code or ExitCode.DONE)
+
+
+def prepare(settings: Settings) -> None:
+    """Set what Textual reads from the environment when it is imported.
+
+    The first is not a matter of taste: asked to report all keys, iTerm2 and VS Code's terminal
+    lose what an input method composes, so Chinese could not be typed.
+    """
+    os.environ.setdefault("TEXTUAL_DISABLE_KITTY_KEY", "1")
+    os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    os.environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
+    if settings.slow:
+        os.environ.setdefault("TEXTUAL_FPS", "15")

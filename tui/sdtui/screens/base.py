@@ -1,0 +1,101 @@
+"""What every full screen is: a top bar, a body, a key bar, and a picture of the runs to draw."""
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from sdtui.language import N_, _
+from sdtui.live.snapshot import View
+from sdtui.widgets.bars import KeyBar, TopBar
+from sdtui.widgets.line import Line
+
+if TYPE_CHECKING:
+    from sdtui.app import SdTui
+
+SMALLEST = (60, 16)  # columns and rows; below, one honest line
+
+
+class TooSmall(Line):
+    """All that a terminal below ``SMALLEST`` shows."""
+
+    DEFAULT_CSS = "TooSmall { display: none; }"
+
+    def on_mount(self) -> None:
+        """Say what is needed, and what works at any size."""
+        wanted = "{}x{}".format(*SMALLEST)
+        self.set(_("sdtui needs {size} cells; `sdtui attach` works here").format(size=wanted))
+
+
+class ConsoleScreen(Screen[None]):
+    """A screen of the console. It can be rebuilt at any time: its state lives in the app.
+
+    Subclasses implement ``body`` and ``draw``; they set ``MODE`` to their name in ``bars.SCREENS``.
+    The classes ``-two`` (from 100 columns), ``-three`` (from 140) and ``-tall`` (from 36 rows) are
+    set by size for the stylesheets.
+    """
+
+    MODE: ClassVar[str] = ""
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012  # as Textual declares it
+        (0, "-tiny"), (60, "-one"), (100, "-two"), (140, "-three"),
+    ]  # fmt: skip
+    VERTICAL_BREAKPOINTS = [  # noqa: RUF012  # as Textual declares it
+        (0, "-flat"), (16, "-low"), (36, "-tall"),
+    ]  # fmt: skip
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "back", N_("Back"), show=False, id="screen.back"),
+        Binding("f6", "app.focus_next", N_("Next pane"), show=False, id="screen.next_pane"),
+    ]
+
+    @property
+    def console_app(self) -> "SdTui":
+        """The app, with its type."""
+        return cast("SdTui", self.app)
+
+    def compose(self) -> ComposeResult:
+        """Put the bars around the body."""
+        yield TopBar()
+        yield TooSmall()
+        yield from self.body()
+        yield KeyBar()
+
+    def body(self) -> ComposeResult:
+        """Return what is between the bars."""
+        yield from ()
+
+    def show(self, view: View) -> None:
+        """Draw ``view``; called with every new one while the screen is open, also beneath others.
+
+        Called once more whenever the screen comes to the front or is composed anew.
+        """
+
+    def on_mount(self) -> None:
+        """Draw what is known."""
+        self.call_after_refresh(self.redraw)
+
+    def on_screen_resume(self) -> None:
+        """Draw what came while another screen was in front."""
+        self.call_after_refresh(self.redraw)
+
+    def on_resize(self) -> None:
+        """Draw the lines that go by the width."""
+        self.call_after_refresh(self.redraw)
+
+    def redraw(self) -> None:
+        """Draw everything from the app's last view."""
+        if self.is_mounted:
+            self.show(self.console_app.view)
+            self.draw_bars()
+
+    def draw_bars(self) -> None:
+        """Bring both bars up to date; they send nothing when nothing changed."""
+        if not self.query("KeyBar"):
+            return  # the screen is being composed; ``redraw`` follows
+        self.query_one(TopBar).draw(self.MODE, self.console_app.link_words())
+        self.query_one(KeyBar).draw()
+
+    def action_back(self) -> None:
+        """Go where one came from: the list of tasks."""
+        if self.MODE != "tasks":
+            self.console_app.go("tasks")

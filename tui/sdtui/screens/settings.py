@@ -1,0 +1,76 @@
+"""The console's settings: each change counts at once and is kept."""
+
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Grid, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Label, Select, Static
+
+from sdtui.language import LANGUAGES, N_, _
+from sdtui.settings import CHOICES, settings_file
+
+if TYPE_CHECKING:
+    from sdtui.app import SdTui
+
+_WORDS = {
+    "auto": N_("as the environment says"),
+    "slow": N_("slow: once a second"),
+    "fast": N_("fast: four times a second"),
+    "changed": N_("changed cells only"),
+    "stock": N_("whole widgets, as Textual sends them"),
+}
+_LABELS = {
+    "theme": N_("Theme"),
+    "language": N_("Language"),
+    "link": N_("Link"),
+    "frames": N_("What is sent"),
+}
+
+
+class SettingsScreen(ModalScreen[None]):
+    """Theme, language, link; where they are kept."""
+
+    HELP_TITLE = N_("Settings")
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,comma,q", "close", N_("Close"), id="settings.close"),
+    ]
+
+    def compose(self) -> ComposeResult:
+        """Show one row a setting."""
+        settings = cast("SdTui", self.app).settings
+        with VerticalScroll(classes="dialog"):
+            yield Static(Text(_("Settings")), classes="dialog--title")
+            with Grid(classes="settings--rows"):
+                for key, label in _LABELS.items():
+                    yield Label(Text(_(label)))
+                    yield Select(
+                        self._choices(key),
+                        value=getattr(settings, key),
+                        allow_blank=False,
+                        name=key,
+                        compact=True,
+                    )
+            kept = _("Kept in {file}; keys are set there, too, by the names that ? shows").format(
+                file=settings_file()
+            )
+            yield Static(Text(kept), classes="dialog--keys")
+
+    def _choices(self, key: str) -> list[tuple[str, str]]:
+        if key == "theme":
+            names = sorted(self.app.available_themes, key=lambda name: (name[:5] != "sdtui", name))
+            return [(name, name) for name in names]
+        return [(LANGUAGES.get(word) or _(_WORDS[word]), word) for word in CHOICES[key]]
+
+    def on_select_changed(self, event: Select.Changed) -> None:
+        """Take a choice into use."""
+        app, key = cast("SdTui", self.app), event.select.name or ""
+        value: Any = event.value
+        if getattr(app.settings, key) != value:
+            app.change_settings(**{key: value})
+
+    def action_close(self) -> None:
+        """Go back."""
+        self.dismiss(None)

@@ -1,0 +1,283 @@
+"""The list of all runs: find one, look at it, and do to it what can be done."""
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Input
+
+from sdcore.errors import SdError
+from sdcore.runs.status import LIVE, Status
+from sdcore.text import clean_line
+from sdtui import actions
+from sdtui.language import N_, _, ngettext
+from sdtui.live.snapshot import View
+from sdtui.screens.base import ConsoleScreen
+from sdtui.screens.tasks_list import SORTS, Listing
+from sdtui.widgets.line import Line
+from sdtui.widgets.peek import Facts, Peek, read_facts
+from sdtui.widgets.task_table import TaskTable
+from sdtui.widgets.welcome import Host, Welcome, look_at_host
+
+_SAME = {"step": "progress", "note": "state"}  # columns that sort as another does
+_NEED_RUNS = {"filter", "stop", "resume", "edit", "delete", "sort", "reverse"}
+_SETTLE_S = 0.12  # a cursor that runs down the list reads no files on its way
+
+
+class TasksScreen(ConsoleScreen):
+    """All runs, newest first."""
+
+    MODE = "tasks"
+    HELP_TITLE = N_("Tasks")
+    CSS_PATH = "../styles/tasks.tcss"
+    AUTO_FOCUS = ""  # of the two that can have it, one is hidden
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "new", N_("New"), id="tasks.new", tooltip=N_("Fill in a new task")),
+        Binding("slash", "filter", N_("Filter"), id="tasks.filter",
+                tooltip=N_("Show only runs whose name, id or state has these words")),
+        Binding("s", "stop", N_("Stop"), id="tasks.stop",
+                tooltip=N_("Save and stop; again, go further: SIGTERM, SIGKILL")),
+        Binding("r", "resume", N_("Resume"), id="tasks.resume",
+                tooltip=N_("Go on from the newest checkpoint")),
+        Binding("e", "edit", N_("Edit copy"), id="tasks.edit",
+                tooltip=N_("Copy the run into the form as a new task")),
+        Binding("d", "delete", N_("Delete"), id="tasks.delete",
+                tooltip=N_("Delete runs with their checkpoints, after a question")),
+        Binding("o", "sort", N_("Sort"), id="tasks.sort", tooltip=N_("Sort by the next column")),
+        Binding("O", "reverse", N_("Reverse"), show=False, id="tasks.reverse",
+                tooltip=N_("Reverse the order")),
+    ]  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._host: Host | None = None
+        self._facts: tuple[object, Facts] = (None, Facts())
+
+    @property
+    def listing(self) -> Listing:
+        """How the list is looked at; it outlives this screen."""
+        return self.console_app.listing
+
+    def body(self) -> ComposeResult:
+        """The list with its filter, and the peek."""
+        yield Welcome()
+        with Horizontal(id="tasks"):
+            with Vertical(id="list"):
+                field = Input(self.listing.words, placeholder=_("name, id or state"), id="filter")
+                field.display = bool(self.listing.words)
+                yield field
+                yield TaskTable()
+                yield Line(id="count")
+            yield Peek()
+
+    @property
+    def _composed(self) -> bool:
+        """Say whether there is something to draw in: not while the screen comes or goes."""
+        return self.is_mounted and bool(self.query(TaskTable)) and bool(self.query(Peek))
+
+    # Drawing.
+    def show(self, view: View) -> None:
+        """Draw the runs, or the welcome where there are none."""
+        if view.runs is None or not self._composed:
+            return
+        empty = not view.runs
+        if self.has_class("-empty") != empty or self.focused is None:
+            self.set_class(empty, "-empty")
+            self.query_one(Welcome if empty else TaskTable).focus()
+            self.refresh_bindings()
+        if empty:
+            self._welcome()
+            return
+        self.listing.keep(view.runs)
+        rows = self.listing.rows(view.runs)
+        table = self.query_one(TaskTable)
+        # The table knows best: its word of a cursor that moved may still be on its way.
+        at = table.current.id if table.current else self.listing.cursor
+        order = (self.listing.sort, self.listing.reverse)
+        table.draw(rows, at, self.listing.marked, order)
+        self._cursor_moved()
+        self._draw_count(len(rows), view.runs)
+
+    def _draw_count(self, shown: int, runs: tuple[Status, ...]) -> None:
+        words = ngettext("{n} run", "{n} runs", len(runs)).format(n=len(runs))
+        if shown != len(runs):
+            words = _("{shown} of {words}").format(shown=shown, words=words)
+        parts = [words]
+        live = sum(run.state in LIVE for run in runs)
+        if live:
+            parts.append(_("{n} live").format(n=live))
+        if self.listing.marked:
+            parts.append(_("{n} marked: 7 compares them").format(n=len(self.listing.marked)))
+        order = _("by {column}").format(column=_(SORTS[self.listing.sort][0]))
+        parts.append(order + (" ▴" if self.listing.reverse else " ▾"))
+        if self.console_app.settings.read_only:
+            parts.append(_("read-only"))
+        self.query_one("#count", Line).set(Text(" " + "   ".join(parts)))
+
+    def _cursor_moved(self) -> None:
+        """Remember the run under the cursor, and have it looked at."""
+        status = self.query_one(TaskTable).current
+        if status is not None:
+            self.listing.cursor = status.id
+        known, facts = self._facts
+        key = _key(status)
+        self.query_one(Peek).draw(status, facts if known == key else Facts())
+        if key is not None and known != key:
+            self.set_timer(_SETTLE_S, lambda: self._look_at(key))
+
+    def _look_at(self, key: object) -> None:
+        status = self.query_one(TaskTable).current if self._composed else None
+        if status is not None and _key(status) == key and self._facts[0] != key:
+            self._read_facts(status)
+
+    @work(thread=True, exclusive=True, group="peek", exit_on_error=False)
+    def _read_facts(self, status: Status) -> None:
+        try:
+            facts = read_facts(self.console_app.hub.run_of(status.id), status)
+        except OSError as error:
+            words = _("its events cannot be read: {why}")
+            facts = Facts(lines=(words.format(why=clean_line(str(error.strerror))),))
+        self.app.call_from_thread(self._take_facts, status, facts)
+
+    def _take_facts(self, status: Status, facts: Facts) -> None:
+        # A run that is still loading has more to tell later: its key changes with its phase.
+        self._facts = (_key(status), facts)
+        if self._composed:
+            self._cursor_moved()
+
+    def _welcome(self) -> None:
+        self.query_one(Welcome).draw(self._host)
+        if self._host is None:
+            self._read_host()
+
+    @work(thread=True, exclusive=True, group="host", exit_on_error=False)
+    def _read_host(self) -> None:
+        try:
+            host = look_at_host()
+        except (SdError, OSError) as error:
+            self.app.call_from_thread(self.console_app.tell, actions.as_told(error))
+        else:
+            self.app.call_from_thread(self._take_host, host)
+
+    def _take_host(self, host: Host) -> None:
+        self._host = host
+        if self._composed:
+            self.query_one(Welcome).draw(host)
+
+    # What the table and the filter say.
+    @on(TaskTable.Moved)
+    def _moved(self) -> None:
+        self._cursor_moved()
+
+    @on(TaskTable.Opened)
+    def _opened(self) -> None:
+        status = self.query_one(TaskTable).current
+        if status is not None:
+            self.console_app.open_run(status.id)
+
+    @on(TaskTable.Marked)
+    def _marked(self) -> None:
+        table = self.query_one(TaskTable)
+        if table.current is not None:
+            self.listing.toggle(table.current.id)
+            table.action_move(1)
+            self._again()
+
+    @on(TaskTable.Sorted)
+    def _sorted(self, message: TaskTable.Sorted) -> None:
+        self.listing.sort_by(_SAME.get(message.column, message.column))
+        self._again()
+
+    @on(Input.Changed, "#filter")
+    def _filtered(self, message: Input.Changed) -> None:
+        self.listing.words = message.value
+        self._again()
+
+    @on(Input.Submitted, "#filter")
+    def _filter_kept(self) -> None:
+        self._show_filter(bool(self.listing.words))
+        self.query_one(TaskTable).focus()
+
+    @on(Welcome.Begun)
+    def _begun(self, message: Welcome.Begun) -> None:
+        self.console_app.edit_task(message.preset)
+
+    def _again(self) -> None:
+        self.show(self.console_app.view)
+
+    def _show_filter(self, shown: bool) -> None:
+        self.query_one("#filter", Input).display = shown
+
+    def chosen(self) -> list[Status]:
+        """Return the marked runs, else the one under the cursor."""
+        by_id = {run.id: run for run in self.console_app.view.runs or ()}
+        marked = [by_id[id_] for id_ in self.listing.marked if id_ in by_id]
+        current = self.query_one(TaskTable).current
+        return marked or ([current] if current else [])
+
+    # Keys.
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer nothing that needs a run while there is none."""
+        return super().check_action(action, parameters) and not (
+            action in _NEED_RUNS and self.has_class("-empty")
+        )
+
+    def action_back(self) -> None:
+        """Take the filter away, then the marks."""
+        if self.listing.words or self.query_one("#filter").has_focus:
+            self.query_one("#filter", Input).value = ""
+            self._show_filter(False)
+            self.query_one(TaskTable).focus()
+        elif self.listing.marked:
+            self.listing.marked = ()
+            self._again()
+
+    def action_filter(self) -> None:
+        """Type words to look for."""
+        self._show_filter(True)
+        self.query_one("#filter").focus()
+
+    def action_sort(self) -> None:
+        """Sort by the next column."""
+        ids = list(SORTS)
+        self.listing.sort = ids[(ids.index(self.listing.sort) + 1) % len(ids)]
+        self.listing.reverse = False
+        self._again()
+
+    def action_reverse(self) -> None:
+        """Turn the order round."""
+        self.listing.reverse = not self.listing.reverse
+        self._again()
+
+    def action_new(self) -> None:
+        """Fill in a new task."""
+        self.console_app.go("new")
+
+    def action_edit(self) -> None:
+        """Copy the run under the cursor into the form."""
+        status = self.query_one(TaskTable).current
+        if status is not None:
+            run = self.console_app.hub.run_of(status.id)
+            self.console_app.edit_task(str(run.task), fresh_name=True)
+
+    def action_stop(self) -> None:
+        """Save and stop."""
+        actions.stop(self.console_app, self.chosen())
+
+    def action_resume(self) -> None:
+        """Go on from the newest checkpoint."""
+        actions.resume(self.console_app, self.chosen())
+
+    def action_delete(self) -> None:
+        """Delete, after a question."""
+        actions.delete(self.console_app, self.chosen())
+
+
+def _key(status: Status | None) -> object:
+    """Return what the facts of a run go by: read again when one of these changes."""
+    if status is None:
+        return None
+    return status.id, status.state, status.attempt, status.phase if status.step is None else ""

@@ -1,0 +1,102 @@
+"""The two bars every screen has: where one is, and what the keys do."""
+
+import platform
+from datetime import datetime
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.style import Style
+from rich.text import Text
+from textual.binding import Binding
+
+from sdcore.text import clean_line
+from sdtui.language import N_, _
+from sdtui.widgets.line import Line
+
+SCREENS = (
+    ("tasks", N_("Tasks")), ("new", N_("New")), ("run", N_("Run")), ("log", N_("Log")),
+    ("gpu", N_("GPU")), ("images", N_("Images")), ("compare", N_("Compare")),
+)  # fmt: skip
+_ALWAYS = ("app.help", "app.quit")  # ids of bindings
+
+
+class TopBar(Line):
+    """Names the screens, this host, the link and its cost, and the time."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"top--name", "top--here", "top--faint"}
+    DEFAULT_CSS = """
+    TopBar {
+        dock: top; background: $panel; color: $foreground;
+        & > .top--name { color: $primary; text-style: bold; }
+        & > .top--here { background: $primary; color: $background; text-style: bold; }
+        & > .top--faint { color: $faint; }
+    }
+    """
+
+    def draw(self, here: str, link: str) -> None:
+        """Show ``here`` as the current screen, and what is known of the link."""
+        name, current, faint = (
+            self.get_component_rich_style(f"top--{part}", partial=True)
+            for part in ("name", "here", "faint")
+        )
+        text = Text(" sdtui ", style=name)
+        for number, (mode, title) in enumerate(SCREENS, 1):
+            style = current if mode == here else Style()
+            click = Style(meta={"@click": f"app.go('{mode}')"})
+            text.append(f" {number} {_(title)} ", style=style + click)
+        host = clean_line(platform.node().partition(".")[0], 20)
+        right = f"{host}  {link}  {datetime.now().astimezone():%H:%M} "
+        room = self.size.width - text.cell_len
+        if cell_len(right) > room:  # the time goes last
+            right = right.rsplit("  ", maxsplit=1)[-1]
+        if cell_len(right) <= room:
+            text.append(" " * (room - cell_len(right)))
+            text.append(right, style=faint)
+        self.set(text)
+
+
+class KeyBar(Line):
+    """Says what the keys do here: of the focused pane first, then of the screen."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"keys--key"}
+    DEFAULT_CSS = """
+    KeyBar {
+        dock: bottom; background: $panel; color: $foreground;
+        & > .keys--key { color: $accent; text-style: bold; }
+    }
+    """
+
+    def draw(self) -> None:
+        """Show the active bindings that are meant to be seen, as many as there is room for.
+
+        The way to the others and the way out are always among them.
+        """
+        shown = self._visible()
+        always = [binding for binding in shown if binding.id in _ALWAYS]
+        others = [binding for binding in shown if binding.id not in _ALWAYS]
+        text, end = Text(" "), Text()
+        for binding in always:
+            self._add(end, binding)
+        for binding in others:
+            before = text.copy()
+            self._add(text, binding)
+            if text.cell_len + end.cell_len > self.size.width:
+                text = before
+                break
+        text.append_text(end)
+        self.set(text)
+
+    def _visible(self) -> list[Binding]:
+        bindings: dict[str, Binding] = {}
+        for active in self.screen.active_bindings.values():
+            if active.binding.show and active.enabled:
+                bindings.setdefault(active.binding.action, active.binding)
+        return list(bindings.values())
+
+    def _add(self, text: Text, binding: Binding) -> None:
+        key_style = self.get_component_rich_style("keys--key", partial=True)
+        click = Style(meta={"@click": f"app.press('{binding.key}')"})
+        text.append(
+            binding.key_display or self.app.get_key_display(binding), style=key_style + click
+        )
+        text.append(f" {_(binding.description)}  ", style=click)

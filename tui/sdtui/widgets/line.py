@@ -1,0 +1,31 @@
+"""One line of text that costs no more bytes than what changes in it."""
+
+from typing import Any
+
+from rich.text import Text
+from textual.widgets import Static
+
+
+class Line(Static):
+    """A fixed line. ``set`` draws only what differs, and never lays the screen out again."""
+
+    DEFAULT_CSS = "Line { height: 1; width: 1fr; }"
+
+    def __init__(self, text: Text | str = "", **more: Any) -> None:
+        super().__init__(as_text(text), markup=False, **more)
+        self._shown = as_text(text)
+
+    def set(self, text: Text | str) -> None:
+        """Show ``text``; styles count as a difference, too."""
+        new = as_text(text)
+        if new == self._shown and new.spans == self._shown.spans:
+            return
+        self._shown = new
+        self.update(new, layout=False)
+
+
+def as_text(text: Text | str) -> Text:
+    """Return one line of text that is cut, not wrapped, where the place ends."""
+    line = Text(text) if isinstance(text, str) else text
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line

@@ -1,0 +1,360 @@
+"""The table of runs: draws only the rows that are visible, and of those only what changed."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.strip import Strip
+from textual.widget import Widget
+
+from sdcore.runs.status import LIVE, State, Status
+from sdtui import phrases
+from sdtui.language import N_, _
+from sdtui.theme import GLYPHS
+
+_BAR = 8  # cells of a row's progress bar
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the table.
+
+    Attributes:
+        id: Also the name of what sorts by it.
+        title: Shown above it.
+        width: In cells; the least where it can grow.
+        priority: The highest numbers are dropped first as the width shrinks.
+        text: What stands in it.
+        right: Aligned to the right.
+        grow: Its part of the cells that are left over.
+        most: Cells beyond which it does not grow.
+    """
+
+    id: str
+    title: str
+    width: int
+    priority: int
+    text: Callable[[Status, float], str]
+    right: bool = False
+    grow: int = 0
+    most: int = 200
+
+
+def bar(share: float | None, width: int) -> str:
+    """Draw a bar of ``width`` cells in eighths of a cell; blank where the length is not known."""
+    if share is None:
+        return " " * width
+    eighths = int(share * width * 8)
+    full, part = divmod(eighths, 8)
+    return ("█" * full + (_EIGHTHS[part] if full < width and part else "")).ljust(width, "·")
+
+
+def _progress(status: Status, _now: float) -> str:
+    done = phrases.share(status)
+    if done is None:
+        steps = UNKNOWN if status.step is None else f"{status.step:,}"
+        return steps.rjust(_BAR + 5)
+    return f"{bar(done, _BAR)}{int(done * 100):4d}%"
+
+
+def _note(status: Status, _now: float) -> str:
+    """Say why: what a run waits for, does beside training, or how it ended."""
+    if status.state == "stopping":
+        return phrases.stop_words(status)
+    if status.state in {"queued", "failed", "stopped", "interrupted"}:
+        return phrases.reason_words(status)
+    return "" if status.over or status.phase in {None, "training"} else phrases.phase_words(status)
+
+
+def _eta(status: Status, _now: float) -> str:
+    return phrases.span(status.eta_s) if status.state == "running" else ""
+
+
+UNKNOWN = phrases.UNKNOWN
+COLUMNS = (
+    Column("name", N_("name"), 18, 0, lambda s, _now: s.name, grow=2, most=40),
+    Column("progress", N_("progress"), _BAR + 5, 0, _progress),
+    Column("step", N_("step"), 15, 7, lambda s, _now: phrases.step_words(s), right=True),
+    Column("loss", N_("loss"), 8, 0, lambda s, _now: phrases.loss_words(s.loss), right=True),
+    Column("speed", N_("img/s"), 6, 4, lambda s, _now: phrases.rate_words(s.images_per_s),
+           right=True),
+    Column("gpus", N_("GPUs"), 4, 6, lambda s, _now: str(len(s.gpus) or ""), right=True),
+    Column("elapsed", N_("elapsed"), 7, 5, lambda s, _now: phrases.span(s.elapsed), right=True),
+    Column("eta", N_("ETA"), 7, 1, _eta, right=True),
+    Column("age", N_("age"), 4, 2,
+           lambda s, now: phrases.age_words(now - phrases.created(s.id)), right=True),
+    Column("note", N_("note"), 14, 3, _note, grow=3),
+)  # fmt: skip
+JOINER = "\u200d"  # makes one sign of several, of a width that terminals disagree about
+_LEAD = 4  # cells before the first column: cursor, mark, glyph, blank
+
+
+def layout(width: int) -> list[tuple[Column, int]]:
+    """Choose the columns that fit ``width`` cells, each with its width, in their order."""
+    chosen: list[Column] = []
+    left = width - _LEAD
+    for column in sorted(COLUMNS, key=lambda each: each.priority):
+        if column.priority and column.width + 1 > left:
+            break
+        chosen.append(column)
+        left -= column.width + 1
+    parts = sum(column.grow for column in chosen)
+    placed = []
+    for column in COLUMNS:
+        if column in chosen:
+            more = left * column.grow // parts if parts and left > 0 else 0
+            more = max(0, min(more, column.most - column.width))
+            placed.append((column, column.width + more))
+    return _given_to_the_last(placed, width)
+
+
+def _given_to_the_last(placed: list[tuple[Column, int]], width: int) -> list[tuple[Column, int]]:
+    """Give what others may not take to the note, so that reasons are as long as can be."""
+    left = width - _LEAD - sum(cells + 1 for _column, cells in placed)
+    if left > 0 and placed[-1][0].id == "note":
+        placed[-1] = (placed[-1][0], placed[-1][1] + left)
+    return placed
+
+
+def fit(text: str, cells: int, *, right: bool = False) -> str:
+    """Cut or pad ``text`` to exactly ``cells`` cells."""
+    text = text.replace(JOINER, "")
+    length = cell_len(text)
+    if length > cells:
+        text = set_cell_size(text, cells - 1).rstrip() + "…"
+        length = cell_len(text)
+    return " " * (cells - length) + text if right else text + " " * (cells - length)
+
+
+class TaskTable(Widget, can_focus=True):
+    """Rows of runs with a cursor. ``draw`` brings it up to date; messages tell what was done."""
+
+    HELP_TITLE = N_("List of tasks")
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "table--header", "table--cursor", "table--faint", "table--mark", "table--bar",
+        *(f"table--{state}" for state in GLYPHS),
+    }  # fmt: skip
+    DEFAULT_CSS = """
+    TaskTable {
+        height: 1fr; width: 1fr;
+        & > .table--header { color: $faint; }
+        & > .table--cursor { background: $panel; }
+        &:focus > .table--cursor { text-style: bold; }
+        & > .table--faint { color: $faint; }
+        & > .table--mark { color: $mark; }
+        & > .table--bar { color: $primary; }
+        & > .table--queued { color: $state-queued; }
+        & > .table--starting { color: $state-starting; }
+        & > .table--running { color: $state-running; }
+        & > .table--stopping { color: $state-stopping; }
+        & > .table--done { color: $state-done; }
+        & > .table--failed { color: $state-failed; }
+        & > .table--stopped { color: $state-stopped; }
+        & > .table--interrupted { color: $state-interrupted; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "open", N_("Open"), id="table.open", tooltip=N_("Open the run")),
+        Binding("space", "mark", N_("Mark"), id="table.mark",
+                tooltip=N_("Mark the run, or take its mark away")),
+        Binding("up,k", "move(-1)", N_("Up"), show=False, id="table.up"),
+        Binding("down,j", "move(1)", N_("Down"), show=False, id="table.down"),
+        Binding("pageup", "page(-1)", N_("Page up"), show=False, id="table.page_up"),
+        Binding("pagedown", "page(1)", N_("Page down"), show=False, id="table.page_down"),
+        Binding("home", "end(0)", N_("First"), show=False, id="table.first"),
+        Binding("end,G", "end(1)", N_("Last"), show=False, id="table.last"),
+    ]  # fmt: skip
+
+    class Moved(Message):
+        """The cursor stands on another run."""
+
+    class Opened(Message):
+        """The run under the cursor is to be opened."""
+
+    class Marked(Message):
+        """The mark of the run under the cursor is to be changed."""
+
+    class Sorted(Message):
+        """The list is to be sorted by a column."""
+
+        def __init__(self, column: str) -> None:
+            super().__init__()
+            self.column = column
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[Status] = []
+        self.cursor = 0
+        self._top = 0
+        self._marked = frozenset[str]()
+        self._sort: tuple[str, bool] = ("age", False)
+        self._drawn: dict[int, Strip] = {}
+        self._now = time.time()
+
+    @property
+    def current(self) -> Status | None:
+        """The run under the cursor."""
+        return self.rows[self.cursor] if self.rows else None
+
+    def draw(
+        self, rows: list[Status], at: str | None, marked: tuple[str, ...], sort: tuple[str, bool]
+    ) -> None:
+        """Show ``rows`` with the cursor on the run ``at``, or where it was if that is gone."""
+        self.rows, self._marked, self._sort = rows, frozenset(marked), sort
+        self._now = time.time()
+        found = next((place for place, row in enumerate(rows) if row.id == at), None)
+        self.cursor = max(0, min(len(rows) - 1, self.cursor)) if found is None else found
+        self._follow()
+        self._refresh_changed()
+
+    @property
+    def _room(self) -> int:
+        return max(1, self.size.height - 1)
+
+    def _follow(self) -> None:
+        """Keep the cursor in sight, and no blank rows at the end."""
+        self._top = max(0, min(self._top, len(self.rows) - self._room))
+        if self.cursor < self._top:
+            self._top = self.cursor
+        elif self.cursor >= self._top + self._room:
+            self._top = self.cursor - self._room + 1
+
+    def _refresh_changed(self) -> None:
+        """Send only the rows that look other than they stand on the screen."""
+        for y in range(self.size.height):
+            strip = self._strip(y)
+            if self._drawn.get(y) != strip:
+                self.refresh(Region(0, y, self.size.width, 1))
+
+    def on_resize(self) -> None:
+        """Other columns fit now."""
+        self._drawn.clear()
+        self._follow()
+
+    def render_line(self, y: int) -> Strip:
+        """Draw the row ``y`` of the widget; row 0 holds the titles."""
+        strip = self._drawn[y] = self._strip(y)
+        return strip
+
+    def _strip(self, y: int) -> Strip:
+        width = self.size.width
+        if y == 0:
+            return self._header(width)
+        place = self._top + y - 1
+        if place >= len(self.rows):
+            return Strip.blank(width, self.rich_style)
+        return self._row(self.rows[place], place == self.cursor, width)
+
+    def _style(self, name: str) -> Style:
+        return self.get_component_rich_style(f"table--{name}", partial=True)
+
+    def _header(self, width: int) -> Strip:
+        style = self.rich_style + self._style("header")
+        sort, reverse = self._sort
+        segments = [Segment(" " * _LEAD, style)]
+        for column, cells in layout(width):
+            title = _(column.title)
+            if column.id == sort:
+                title += "▴" if reverse else "▾"
+            segments.append(Segment(fit(title, cells, right=column.right) + " ", style))
+        return Strip(segments).adjust_cell_length(width, style)
+
+    def _row(self, status: Status, here: bool, width: int) -> Strip:
+        base = self.rich_style + (self._style("cursor") if here else Style())
+        faint = base + self._style("faint")
+        mark = base + self._style("mark")
+        state = base + self._style(status.state)
+        segments = [
+            Segment(">" if here else " ", base),
+            Segment("◆" if status.id in self._marked else " ", mark),
+            Segment(f"{GLYPHS[status.state]} ", state),
+        ]
+        for column, cells in layout(width):
+            text = fit(column.text(status, self._now), cells, right=column.right)
+            style = _style_of(column.id, status.state, base, faint, state)
+            segments.append(Segment(text, style))
+            segments.append(Segment(" ", base))
+        return Strip(segments).adjust_cell_length(width, base)
+
+    # Moving about.
+    def move_to(self, place: int) -> None:
+        """Put the cursor on a row, as near as there is one."""
+        if not self.rows:
+            return
+        place = max(0, min(len(self.rows) - 1, place))
+        if place != self.cursor:
+            self.cursor = place
+            self._follow()
+            self._refresh_changed()
+            self.post_message(self.Moved())
+
+    def action_move(self, rows: int) -> None:
+        """Move the cursor."""
+        self.move_to(self.cursor + rows)
+
+    def action_page(self, pages: int) -> None:
+        """Move the cursor by what is visible."""
+        self.move_to(self.cursor + pages * max(1, self._room - 1))
+
+    def action_end(self, last: int) -> None:
+        """Move to one of the two ends."""
+        self.move_to(len(self.rows) - 1 if last else 0)
+
+    def action_open(self) -> None:
+        """Open the run under the cursor."""
+        if self.rows:
+            self.post_message(self.Opened())
+
+    def action_mark(self) -> None:
+        """Mark, and go on to the next row."""
+        if self.rows:
+            self.post_message(self.Marked())
+
+    def on_click(self, event: events.Click) -> None:
+        """Go to a row, open it with the second click; sort by a title."""
+        if event.y == 0:
+            column = self._column_at(event.x)
+            if column is not None:
+                self.post_message(self.Sorted(column))
+        elif self._top + event.y - 1 < len(self.rows):
+            self.move_to(self._top + event.y - 1)
+            if event.chain >= 2:
+                self.action_open()
+
+    def _column_at(self, x: int) -> str | None:
+        end = _LEAD
+        for column, cells in layout(self.size.width):
+            end += cells + 1
+            if x < end:
+                return "state" if x < _LEAD else column.id
+        return None
+
+    def on_mouse_scroll_down(self) -> None:
+        """Three rows on."""
+        self.action_move(3)
+
+    def on_mouse_scroll_up(self) -> None:
+        """Three rows back."""
+        self.action_move(-3)
+
+    def get_content_width(self, container: Size, viewport: Size) -> int:  # noqa: ARG002
+        """Take what there is."""
+        return container.width
+
+
+def _style_of(column: str, state: State, base: Style, faint: Style, coloured: Style) -> Style:
+    """Colour what tells the state, and dim what is only by the way."""
+    if column == "progress":
+        return coloured if state in LIVE else faint
+    if column == "note":
+        return coloured if state in {"failed", "stopping", "interrupted", "queued"} else faint
+    return faint if column in {"age", "gpus", "elapsed"} else base

@@ -45,7 +45,7 @@ def test_from_an_empty_home_to_a_stopped_and_resumed_demo(tmux: Tmux) -> None:
 
     tmux.press("s")  # stop with a checkpoint
     until(lambda: read_status(run).state == "stopped", 120)
-    tmux.comes("stopped")
+    tmux.comes("■ stopped")
     stopped_at = read_status(run).step or 0
     assert read_status(run).exit_code == 4
     assert list(run.samples.glob("step-0/*.png"))

@@ -60,7 +60,7 @@ def _say(app: "SdTui", words: str, *, warn: bool = False) -> None:
 def refused_to_write(app: "SdTui") -> bool:
     """Say so where this console may only look; return whether it was said."""
     if app.settings.read_only:
-        _say(app, _("This console only looks: it was opened with --read-only"), warn=True)
+        _say(app, _("This console only looks: it was opened with --view"), warn=True)
     return app.settings.read_only
 
 

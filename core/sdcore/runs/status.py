@@ -264,7 +264,8 @@ def _with_progress(run: RunDir, status: Status) -> Status:
     step = last.whole("step")
     if step is None and rank.whole("attempt") in {None, status.attempt}:
         step = rank.whole("step")
-    elif step is None and checkpoint is not None:  # not the last one made: it goes on from here
+    # Not the last one made: a resume goes on from here. While it loads, its rank says 0.
+    if (step is None or (step == 0 and status.attempt > 1)) and checkpoint is not None:
         step = step_of(checkpoint)
     return replace(
         status,

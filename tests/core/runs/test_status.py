@@ -225,3 +225,15 @@ def test_what_cannot_be_read_or_is_gone_is_not_called_damaged() -> None:
     assert "damaged" in (read_status(run).reason or "")
     with patch("os.access", return_value=False):  # root may read everything
         assert "cannot be read" in (read_status(run).reason or "")
+
+
+def test_a_resume_that_loads_stands_where_its_checkpoint_is() -> None:
+    """ "Step 0" for the minute of loading looks as if everything were lost."""
+    run = make_run(state={**RUNNING, "attempt": 2}, metrics=[metric(n) for n in range(1, 90)])
+    (run.checkpoints / "step-80").mkdir(parents=True)
+    run.rank(0).parent.mkdir()
+    run.rank(0).write_text(json.dumps({"attempt": 2, "step": 0, "total": 300}))
+    release = held(run)
+    read = read_status(run)
+    release()
+    assert (read.step, read.total) == (80, 300)

@@ -172,8 +172,8 @@ class Welcome(Static, can_focus=True):
         ways.append(("n", _("an empty form")))
         if host:
             words = ngettext(
-                "{n} preset is shipped: ctrl+l in the form loads one",
-                "{n} presets are shipped: ctrl+l in the form loads one",
+                "{n} preset is shipped: ctrl+o in the form loads one",
+                "{n} presets are shipped: ctrl+o in the form loads one",
                 host.presets,
             )
             ways.append(("", words.format(n=host.presets)))  # fmt: skip

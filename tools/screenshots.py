@@ -8,6 +8,7 @@ import asyncio
 import json
 import math
 import os
+import platform
 import random
 import sys
 import tempfile
@@ -20,7 +21,10 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
-os.environ["TEXTUAL_DISABLE_KITTY_KEY"] = "1"  # as the console does before Textual is imported
+# Read by Textual when it is imported.
+os.environ["TEXTUAL_DISABLE_KITTY_KEY"] = "1"
+os.environ["TEXTUAL_COLOR_SYSTEM"] = "truecolor"
+os.environ.pop("NO_COLOR", None)
 
 from sdcore.runs import locks  # noqa: E402
 from sdcore.runs.files import write_json  # noqa: E402
@@ -48,9 +52,9 @@ class Scene:
 def main() -> int:
     """Take every picture."""
     OUT.mkdir(parents=True, exist_ok=True)
+    platform.node = lambda: "gpu07"
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SDTUI_HOME"], os.environ["XDG_CONFIG_HOME"] = folder, folder
-        os.environ.pop("NO_COLOR", None)
         runs = make_runs()
         for scene in scenes(runs):
             asyncio.run(take(scene))
@@ -66,13 +70,20 @@ async def take(scene: Scene) -> None:
         it.app.clear_notifications()
         await it.pilot.pause(0.3)
         svg = it.app.export_screenshot(title="sdtui")
-        (OUT / f"{scene.name}.svg").write_text(svg, encoding="utf-8")
+        (OUT / f"{scene.name}.svg").write_text(without_paths(svg), encoding="utf-8")
+
+
+def without_paths(svg: str) -> str:
+    """Put an invented path, as long as it, in the place of this folder's and the home's."""
+    for real, shown in ((str(ROOT), "/opt/sdtui"), (str(Path.home()), "/home")):
+        svg = svg.replace(real, f"{shown}{'-' * 80}"[: len(real)])
+    return svg
 
 
 def scenes(runs: list[RunDir]) -> list[Scene]:
     """Return what is shown, in the order of the README."""
-    dark = Settings(language="en", link="slow")
-    chinese = Settings(language="zh_CN", link="slow", theme="sdtui-light")
+    dark = Settings(language="en", link="fast")
+    chinese = Settings(language="zh_CN", link="fast", theme="sdtui-light")
 
     async def run(it: Driven) -> None:
         it.app.open_run(runs[0].id)
@@ -83,8 +94,10 @@ def scenes(runs: list[RunDir]) -> list[Scene]:
         await it.press("down", "up")
 
     async def new(it: Driven) -> None:
-        it.app.edit_task("pokemon")
-        await it.pilot.pause(6)
+        it.app.edit_task("demo")
+        await it.pilot.pause(1)
+        await it.press("f6")
+        await it.until("480 images", seconds=60)
 
     return [
         Scene("run", (140, 40), dark, run),

@@ -41,6 +41,11 @@ def rate(per_second: float | None, unit: str) -> str:
     return f"{per_second:.3g} {unit}/s"
 
 
+def number(value: float) -> str:
+    """Write a number with three digits or, from 1000 on, whole: ``6.51``, ``2,308``."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """Write a number with its noun in the right form: ``1 image``, ``833 images``."""
     return f"{number:,} {noun if number == 1 else (plural or noun + 's')}"

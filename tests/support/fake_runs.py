@@ -6,7 +6,8 @@ import pty
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,22 @@ class Supervised:
     def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.communicate()
+
+
+@contextmanager
+def fake_training(*options: str) -> Iterator[None]:
+    """Keep a run going that writes what a real one writes; see ``fake_trainer``."""
+    tests = str(Path(__file__).parents[1])
+    path = os.pathsep.join(filter(None, [tests, os.environ.get("PYTHONPATH")]))
+    argv = [sys.executable, "-m", "support.fake_trainer", *options]
+    environment = {**os.environ, "PYTHONPATH": path}
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it has begun
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 def sdtui(*arguments: str, **changes: Any) -> subprocess.CompletedProcess[str]:

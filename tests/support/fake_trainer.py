@@ -197,7 +197,7 @@ class Trainer:
             "index": index, "uuid": f"GPU-{index}", "name": "NVIDIA H800", "memory_used": used,
             "memory_reserved": GIB // 2, "memory_total": 80 * GIB,
             "utilization": self.random.randint(90, 99), "power_w": self.random.uniform(550, 690),
-            "temperature_c": 60 + index, "sm_clock_mhz": 1755,
+            "power_limit_w": 700.0, "xid": [], "temperature_c": 60 + index, "sm_clock_mhz": 1755,
             "throttle": ["power cap"] if self.random.random() < 0.1 else [], "ecc_uncorrected": 0,
             "processes": [{"pid": os.getpid(), "memory": used}], "lost": False,
         }  # fmt: skip

@@ -14,7 +14,8 @@ def busy(index: int, second: int = 0, **changes: Any) -> GpuSample:
         "memory_used": int((60 + index + 3 * math.sin(second / 90)) * GIB),
         "memory_reserved": GIB // 2, "memory_total": 80 * GIB,
         "utilization": int(90 + 8 * math.sin(second / 60 + index)), "power_w": 600.0 + second % 50,
-        "temperature_c": 65 + index, "sm_clock_mhz": 1900, "throttle": (), "ecc_uncorrected": 0,
+        "power_limit_w": 700.0, "temperature_c": 65 + index, "sm_clock_mhz": 1900,
+        "throttle": (), "ecc_uncorrected": 0, "xid": (),
         "processes": (GpuProcess(4730 + index, 40 * GIB),),
     }  # fmt: skip
     return GpuSample(index, f"GPU-{index}", "NVIDIA H800", **{**readings, **changes})

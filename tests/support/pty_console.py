@@ -32,6 +32,7 @@ class PtyConsole:
 
     Attributes:
         sent: Bytes that came so far.
+        stream: The same bytes, to look for what must not be among them.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class PtyConsole:
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  # one call
         )
         os.close(child)
-        self.sent = 0
+        self.sent, self.stream = 0, bytearray()
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
         self._lock = threading.Lock()
@@ -77,6 +78,7 @@ class PtyConsole:
                 return
             with self._lock:
                 self.sent += len(piece)
+                self.stream += piece
                 self._stream.feed(piece)
             for question, answer in _ANSWERS.items():
                 if question in piece:

@@ -59,9 +59,9 @@ def test_keys_can_be_set_by_the_names_that_help_shows() -> None:
 
     async def story(it: Driven) -> None:
         await it.press("f5")
-        await it.until("app.settings")
+        await it.until("app.help")
 
-    drive(story, settings=Settings(keys={"app.help": "f5"}, language="en"))
+    drive(story, (100, 70), Settings(keys={"app.help": "f5"}, language="en"))
 
 
 def test_the_palette_finds_a_command_by_its_words() -> None:

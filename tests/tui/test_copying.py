@@ -9,6 +9,7 @@ from textual.app import App
 
 from sdcore.errors import UsageError
 from sdtui.copying import ELSEWHERE, IN_MULTIPLEXER, copied_file, copy
+from support.console import Driven, drive
 
 
 class Clipboard:
@@ -69,3 +70,34 @@ def test_a_folder_that_takes_no_file_is_told_with_its_remedy(
     monkeypatch.setenv("SDTUI_HOME", str(tmp_path / "file"))
     with pytest.raises(UsageError, match="cannot be written"):
         copied(clipboard, "a")
+
+
+def test_an_error_is_copied_like_everything_else() -> None:
+    """The one text a person wants to hand on must not depend on a terminal that obeys."""
+    error = UsageError("it failed", cause="the disk is full", remedy="make room")
+
+    async def story(it: Driven) -> None:
+        it.app.tell(error)
+        await it.until("the disk is full")
+        await it.press("y")
+        await it.told(f"the error copied; also in {copied_file()}")
+
+    drive(story)
+    assert copied_file().read_text("utf-8") == f"{error}\n"
+
+
+def test_an_error_that_cannot_be_kept_is_told_beside_the_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A second box would hide the first error, and a third one the second."""
+    (tmp_path / "file").touch()
+
+    async def story(it: Driven) -> None:
+        it.app.tell(UsageError("it failed", cause="the disk is full", remedy="make room"))
+        await it.until("the disk is full")
+        monkeypatch.setenv("SDTUI_HOME", str(tmp_path / "file"))
+        await it.press("y")
+        await it.told("cannot be written")
+        await it.until("the disk is full")
+
+    drive(story)

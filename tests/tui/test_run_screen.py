@@ -239,3 +239,26 @@ def test_lines_are_broken_by_cells() -> None:
     assert all(cell_len(line) <= 20 for line in lines)
     assert "".join(lines).replace(" ", "") == "12:00一个红色的圆圈" + "x" * 50
     assert all(line.startswith("      ") for line in lines[1:])
+
+
+def test_no_screen_falls_over_without_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Textual's filter for NO_COLOR ends the program at the first cell that has no style at all."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    for number in (1, 2):
+        make_run(
+            f"2026010{number}-000000-shapes",
+            exit=exit_record(),
+            metrics=[metric(step) for step in range(5)],
+        )
+
+    async def story(console: Driven) -> None:
+        await console.until("✓ shapes")
+        await console.press("space", "space", "enter")
+        await console.until("train_loss")
+        await console.press("o", "space", "enter")
+        for key in "4567":
+            await console.press(key)
+            await console.pilot.pause(0.2)
+        await console.until("outcome")
+
+    drive(story)

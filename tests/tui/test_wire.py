@@ -1,10 +1,15 @@
 """What really goes to a terminal: the right picture, by few bytes."""
 
 import re
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 
-from support.fake_runs import exit_record, make_run, metric
+import pytest
+
+from support.fake_runs import exit_record, fake_training, make_run, metric
 from support.pty_console import PtyConsole
 
 SSH = {"SSH_CONNECTION": "192.0.2.1 5000 192.0.2.2 22"}
@@ -54,3 +59,27 @@ def test_an_idle_console_sends_nothing() -> None:
         it.press("\r")
         it.quiet(seconds=5)  # the rate in the top bar falls to 0.0
         assert min(it.rate(2), it.rate(2)) == 0  # in one of them the minute may change
+
+
+# KB/s over SSH, by size and whether one line a second is logged. Measured: 0.8, 0.5, 1.1, 0.7.
+BUDGET = {(140, 40, False): 1.2, (80, 24, False): 0.8, (140, 40, True): 2.5, (80, 24, True): 1.5}
+
+
+@pytest.mark.parametrize("logs", [False, True])
+def test_a_live_run_stays_within_its_budget_of_bytes(home: Path, logs: bool) -> None:
+    """Over a slow link every byte too many is a key that answers late; 10 steps come a second."""
+    options = ["--gpus", "2", "--every", "500", "--steps", "15000"] + ([] if logs else ["--quiet"])
+    with fake_training(*options), ExitStack() as open_consoles:
+        sizes = [(140, 40), (80, 24)]
+        consoles = [open_consoles.enter_context(PtyConsole(*size, **SSH)) for size in sizes]
+        for it in consoles:
+            it.until("fake")
+            it.press("\r")
+            it.until("train_loss")
+        time.sleep(5)
+        before, begun = [it.sent for it in consoles], time.monotonic()
+        time.sleep(8)
+        seconds = time.monotonic() - begun
+        for size, it, sent in zip(sizes, consoles, before, strict=True):
+            rate = (it.sent - sent) / seconds / 1000
+            assert 0.05 < rate <= BUDGET[*size, logs], f"{rate:.2f} KB/s at {size}"

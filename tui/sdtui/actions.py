@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sdtui.app import SdTui
 
 BY = "console"
+VERBS = ("stop", "checkpoint", "samples", "resume")  # whose sense depends on the run's state
 _NAMED = 6  # runs told by name in a question
 
 
@@ -38,7 +39,7 @@ def _in_background(app: "SdTui", act: Callable[[], None]) -> None:
         finally:
             app.hub.look()
 
-    app.run_worker(work, thread=True, group="actions", exit_on_error=False)
+    app.run_worker(work, thread=True, group="actions")
 
 
 def as_told(error: SdError | OSError) -> SdError:
@@ -62,6 +63,17 @@ def refused_to_write(app: "SdTui") -> bool:
     if app.settings.read_only:
         _say(app, _("This console only looks: it was opened with --view"), warn=True)
     return app.settings.read_only
+
+
+def offered(verb: str, status: Status | None) -> bool:
+    """Say whether one of ``VERBS`` makes sense for a run in that state."""
+    if status is None:
+        return False
+    if verb == "resume":
+        return status.over and status.state != "done"
+    if verb == "stop":
+        return not status.over
+    return not _why_no_wish(status)
 
 
 def cooperative(run: RunDir) -> bool:

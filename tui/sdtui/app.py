@@ -4,7 +4,9 @@ It owns nothing that a run needs: killed at any moment it changes no run. Screen
 they are first shown, so that the first paint pays for the list of tasks alone.
 """
 
+import asyncio
 import importlib
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
@@ -60,7 +62,8 @@ class SdTui(Wire):
         Binding("question_mark,f1", "help", N_("Help"), key_display="?", id="app.help"),
         Binding("ctrl+p,colon", "palette", N_("Commands"), key_display="^p", id="app.palette"),
         Binding("comma", "settings", N_("Settings"), show=False, id="app.settings"),
-        Binding("ctrl+l", "redraw", N_("Draw the screen anew"), show=False, id="app.redraw"),
+        Binding("ctrl+l", "redraw", N_("Draw the screen anew"), show=False, priority=True,
+                id="app.redraw"),
         Binding("f12,M", "mouse", N_("Release or take the mouse"), show=False, id="app.mouse"),
         Binding("q", "leave", N_("Quit"), tooltip=N_("Leave the console; what runs goes on"),
                 id="app.quit"),
@@ -113,6 +116,10 @@ class SdTui(Wire):
         for words in self.settings.problems:
             self.notify(words, severity="warning", title=_("Settings"), markup=False)
         self.hub.start()
+        # Killed by default it would leave a terminal without echo. A hang-up takes the terminal
+        # with it, and nothing may then be written: that one ends us at once.
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.exit, None, 128 + signal.SIGTERM)
         self.set_interval(2.0, self._draw_bars)
 
     def on_unmount(self) -> None:

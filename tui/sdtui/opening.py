@@ -39,6 +39,8 @@ def prepare(settings: Settings) -> None:
     lose what an input method composes, so Chinese could not be typed.
     """
     os.environ.setdefault("TEXTUAL_DISABLE_KITTY_KEY", "1")
+    if not os.environ.get("NO_COLOR", "unset"):  # an empty one counts as unset: no-color.org
+        del os.environ["NO_COLOR"]
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
     os.environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
     if settings.slow:

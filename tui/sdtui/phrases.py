@@ -17,6 +17,7 @@ from sdcore.runs.paths import RunDir
 from sdcore.runs.status import State, Status
 from sdcore.text import clean_line
 from sdtui.language import N_, _, ngettext
+from sdtui.told import told
 
 STATES: dict[State, str] = {
     "queued": N_("queued"),
@@ -58,10 +59,21 @@ def state_name(state: State) -> str:
 def state_words(status: Status) -> str:
     """Write the state with what it waits for or is being done."""
     if status.state == "queued":
-        return _("queued: waits for {what}").format(what=status.waiting_for or _("its turn"))
+        what = told(status.waiting_for or "") or _("its turn")
+        return _("queued: waits for {what}").format(what=what)
     if status.state == "stopping":
         return _("stopping: {how}").format(how=stop_words(status))
+    if silence := silence_words(status):
+        return f"{state_name(status.state)}: {silence}"
     return state_name(status.state)
+
+
+def silence_words(status: Status, now: float | None = None) -> str:
+    """Write for how long a running one was not heard of; empty while it speaks."""
+    if status.silent_since is None:
+        return ""
+    quiet = (time.time() if now is None else now) - status.silent_since
+    return _("silent for {span}").format(span=span(quiet))
 
 
 def stop_words(status: Status, now: float | None = None) -> str:
@@ -70,7 +82,7 @@ def stop_words(status: Status, now: float | None = None) -> str:
     if status.stop_step == "save" and status.step is None:
         doing = N_("no step yet, so there is nothing to save")
     left = countdown(status, now)
-    return f"{_(doing)}; {left}" if left else _(doing)
+    return _("{doing}; {left}").format(doing=_(doing), left=left) if left else _(doing)
 
 
 def countdown(status: Status, now: float | None = None) -> str:
@@ -86,8 +98,8 @@ def reason_words(status: Status) -> str:
     """Write why it is in its state, without saying the state again."""
     reason = status.reason or ""
     if status.state == "queued":
-        return status.waiting_for or reason
-    return reason.removeprefix(f"{status.state}: ")
+        return told(status.waiting_for or reason)
+    return told(reason.removeprefix(f"{status.state}: "))
 
 
 def remedy_words(status: Status) -> str:
@@ -96,7 +108,7 @@ def remedy_words(status: Status) -> str:
         if status.checkpoint is not None:
             return _("r resumes it from its last checkpoint")
         return _("r starts it again from step 0: it has no checkpoint")
-    return clean_line(status.remedy or "")
+    return told(clean_line(status.remedy or ""))
 
 
 def phase_words(status: Status) -> str:
@@ -195,10 +207,11 @@ def event_words(record: dict[str, Any]) -> str | None:
 
 def _model(event: Fields) -> str:
     number = event.whole("parameters") or 0
+    precision = event.text("precision") or UNKNOWN
     return _("model {name}: {millions} M parameters, {precision}, on {device}").format(
         name=event.text("name") or UNKNOWN,
         millions=f"{number / 1e6:.1f}",
-        precision=event.text("precision") or UNKNOWN,
+        precision="fp32" if precision == "no" else precision,  # "no" is accelerate's word
         device=event.text("device") or UNKNOWN,
     )
 
@@ -214,7 +227,7 @@ def _plan(event: Fields) -> str:
     return _("plan: {steps} steps of {batch} images, {epochs} epochs, seed {seed}").format(
         steps=f"{event.whole('max_train_steps') or 0:,}",
         batch=f"{event.whole('effective_batch') or 0:,}",
-        epochs=UNKNOWN if epochs is None else f"{epochs:.3g}",
+        epochs=UNKNOWN if epochs is None else units.number(epochs),
         seed=event.whole("seed"),
     )
 
@@ -268,7 +281,7 @@ def _non_finite(event: Fields) -> str:
     )
     good = event.text("good_checkpoint")
     after = _("last good checkpoint: {path}").format(path=good) if good else _("none is good")
-    return f"{words}; {after}"
+    return _("{words}; {after}").format(words=words, after=after)
 
 
 _EVENTS: dict[str, Callable[[Fields], str]] = {

@@ -5,6 +5,7 @@ import tomllib
 from typing import Any
 
 from sdcore.launch.plan import MASK, is_secret
+from sdcore.runs.files import read_plain
 from sdcore.runs.logs import Mask
 from sdcore.runs.paths import RunDir
 
@@ -15,7 +16,7 @@ def mask_of(run: RunDir) -> Mask:
     The second covers a token that the launching shell passed on, as long as it is set here too.
     """
     try:
-        table = tomllib.loads(run.task.read_text("utf-8", errors="replace")).get("env", {})
+        table = tomllib.loads(read_plain(run.task).decode("utf-8", "replace")).get("env", {})
     except (OSError, ValueError, RecursionError):
         table = {}  # no task that can be read: nothing is known of its secrets
     own = table if isinstance(table, dict) else {}

@@ -107,7 +107,7 @@ def _data(event: Fields) -> str:
 def _plan(event: Fields) -> str:
     steps, batch = event.whole("max_train_steps") or 0, event.whole("effective_batch") or 0
     epochs = event.moment("epochs")
-    passes = f", {epochs:.3g} epochs" if epochs is not None else ""
+    passes = f", {units.number(epochs)} epochs" if epochs is not None else ""
     of = f"{units.count(steps, 'step')} of {units.count(batch, 'image')}"
     return f"plan: {of}{passes}, seed {event.whole('seed')}"
 

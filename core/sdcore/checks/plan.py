@@ -44,7 +44,7 @@ class PlanFacts:
         if self.max_train_steps is not None:
             row = f"{self.max_train_steps:,} steps"
             if self.epochs is not None and self.steps_per_epoch is not None:
-                row += f" = {self.epochs:.3g} epochs of {self.steps_per_epoch:.4g} steps"
+                row += f" = {units.number(self.epochs)} epochs of {self.steps_per_epoch:.4g} steps"
             rows.append(row)
         if self.checkpoint_size is not None and self.disk_needed is not None:
             rows.append(

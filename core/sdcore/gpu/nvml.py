@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from sdcore.gpu.samples import GpuProcess, GpuSample, Reason, Unavailable
+from sdcore.gpu.xid import XidWatch
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ class _Device:
     name: str
     handle: Any = field(repr=False)
     board: Any = field(repr=False)  # of the GPU itself; equal to handle but for an instance
+    instance: int | None = None  # by which the driver's events name it
     lost: bool = False
 
 
@@ -95,9 +97,17 @@ class Nvml:
         self._pynvml = pynvml
         # FunctionNotFound of an old driver comes as this one from versioned functions.
         self._failures = (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError)
+        self._xid: XidWatch | None = None
         self.devices: list[_Device] = []
         for index in range(pynvml.nvmlDeviceGetCount()):
             self.devices.extend(self._list(index))
+
+    def watch(self) -> None:
+        """Have samples tell of XID errors from now on; the driver tells of none before."""
+        self._xid = XidWatch(self._pynvml, self._failures)
+        for device in self.devices:
+            if device.board is not None:
+                self._xid.register(device.board)
 
     def read(self, only: Collection[str] | None = None) -> list[GpuSample]:
         """Read the devices, MIG instances in place of a GPU that is split into them.
@@ -105,6 +115,8 @@ class Nvml:
         Args:
             only: UUIDs to read; None reads all.
         """
+        if self._xid is not None:
+            self._xid.look()
         return [self._sample(d) for d in self.devices if only is None or d.uuid in only]
 
     def versions(self) -> Versions:
@@ -119,6 +131,8 @@ class Nvml:
 
     def close(self) -> None:
         """Give the library back; readings are over."""
+        if self._xid is not None:
+            self._xid.close()
         self._ask(self._pynvml.nvmlShutdown)
 
     def _ask(self, call: Callable[..., T], *arguments: Any) -> T | None:
@@ -148,17 +162,19 @@ class Nvml:
     def _describe(self, index: int, handle: Any, board: Any) -> _Device:
         nv = self._pynvml
         uuid = self._ask(nv.nvmlDeviceGetUUID, handle)
-        return _Device(
-            index, uuid, self._ask(nv.nvmlDeviceGetName, handle) or f"GPU {index}", handle, board
-        )
+        name = self._ask(nv.nvmlDeviceGetName, handle) or f"GPU {index}"
+        part = None if handle is board else self._ask(nv.nvmlDeviceGetGpuInstanceId, handle)
+        return _Device(index, uuid, name, handle, board, part)
 
     def _sample(self, device: _Device) -> GpuSample:
+        xid = self._codes(device)
         if device.lost or self._is_lost(device.handle):
-            return GpuSample(device.index, device.uuid, device.name, lost=True)
+            return GpuSample(device.index, device.uuid, device.name, xid=xid, lost=True)
         nv, handle, board = self._pynvml, device.handle, device.board
         used, reserved, total = self._memory(handle)
         rates = self._ask(nv.nvmlDeviceGetUtilizationRates, handle)
         power = self._ask(nv.nvmlDeviceGetPowerUsage, handle)
+        limit = self._ask(nv.nvmlDeviceGetEnforcedPowerLimit, handle)
         return GpuSample(
             device.index,
             device.uuid,
@@ -168,6 +184,7 @@ class Nvml:
             memory_total=total,
             utilization=None if rates is None else int(rates.gpu),
             power_w=None if power is None else power / 1000,
+            power_limit_w=None if limit is None else limit / 1000,
             temperature_c=self._ask(nv.nvmlDeviceGetTemperature, board, nv.NVML_TEMPERATURE_GPU),
             sm_clock_mhz=self._ask(nv.nvmlDeviceGetClockInfo, board, nv.NVML_CLOCK_SM),
             throttle=self._throttle(board),
@@ -177,8 +194,14 @@ class Nvml:
                 nv.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
                 nv.NVML_VOLATILE_ECC,
             ),
+            xid=xid,
             processes=self._processes(handle),
         )
+
+    def _codes(self, device: _Device) -> tuple[int, ...] | None:
+        if self._xid is None or device.board is None:
+            return None
+        return self._xid.codes(device.board, device.instance)
 
     def _is_lost(self, handle: Any) -> bool:
         nv = self._pynvml

@@ -54,10 +54,15 @@ class GpuSample:
         memory_total: Bytes.
         utilization: Share of the last moments in which something computed, in percent.
         power_w: Watts; None for an instance, which shares the board.
+        power_limit_w: Watts at which the driver holds the clock down; None likewise.
         temperature_c: Degrees Celsius of the board.
         sm_clock_mhz: Megahertz.
         throttle: Why the clock is held down, in words; empty when it is not.
         ecc_uncorrected: Memory errors that could not be corrected since the driver was loaded.
+        xid: Codes of the driver's XID errors since the run's supervisor began to watch, each
+            once, the one seen last at the end, at most ``xid.MOST_CODES``: empty when there was
+            none, None when nobody watches or the driver does not tell. An instance has its own
+            and those of the whole board.
         processes: Who computes here.
         lost: The device fell off the bus; it comes back with a reset or a reboot at best.
     """
@@ -70,10 +75,12 @@ class GpuSample:
     memory_total: int | None = None
     utilization: int | None = None
     power_w: float | None = None
+    power_limit_w: float | None = None
     temperature_c: int | None = None
     sm_clock_mhz: int | None = None
     throttle: tuple[str, ...] | None = None
     ecc_uncorrected: int | None = None
+    xid: tuple[int, ...] | None = None
     processes: tuple[GpuProcess, ...] | None = None
     lost: bool = False
 

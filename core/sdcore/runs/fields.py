@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from sdcore.runs.files import read_plain
 from sdcore.text import clean, clean_line
 
 _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
@@ -87,7 +88,7 @@ def read_fields(path: Path) -> Fields | None:
     for ``exit.json`` being there is the message.
     """
     try:
-        content = path.read_bytes()
+        content = read_plain(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError:

@@ -4,14 +4,42 @@ Every file is opened 0600 from its first byte: a chmod afterwards leaves a momen
 another user of a shared host can open it.
 """
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 PRIVATE = 0o600
+
+
+def open_plain(path: Path) -> BufferedReader:
+    """Open a file for reading without ever waiting for a writer.
+
+    A start command may put anything into the run directory; a pipe in the place of a record
+    would hold whoever opens it as other files are opened, for ever.
+
+    Raises:
+        OSError: It cannot be opened, or is no plain file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "Not a plain file", str(path))
+
+
+def read_plain(path: Path) -> bytes:
+    """Return the content of a file; see ``open_plain``."""
+    with open_plain(path) as file:
+        return file.read()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -40,7 +68,7 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return the record in ``path``, or None when there is none that can be read."""
     try:
-        record = json.loads(path.read_bytes())
+        record = json.loads(read_plain(path))
     except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
@@ -117,7 +145,7 @@ class LineTail:
 
     def _chunk(self, limit: int) -> bytes:
         try:
-            with self.path.open("rb") as file:
+            with open_plain(self.path) as file:
                 if os.fstat(file.fileno()).st_size < self.offset:
                     self.offset, self._inside_long_line = 0, False
                     self.restarts += 1
@@ -140,7 +168,7 @@ class LineTail:
 def last_records(path: Path, want: int = 1, window: int = 1 << 16) -> list[dict[str, Any]]:
     """Return up to ``want`` last whole JSON lines of a stream, reading its end alone."""
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             size = file.seek(0, os.SEEK_END)
             start = max(0, size - window)
             file.seek(start)

@@ -50,9 +50,13 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 def is_held(path: Path) -> bool:
-    """Say whether a living process holds the lock on ``path``."""
+    """Say whether a living process holds the lock on ``path``.
+
+    Raises:
+        OSError: It is there but cannot be opened, so it is not known.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from sdcore.runs.files import open_plain
 from sdcore.text import clean, last_overwrite
 
 _BLOCK = 1 << 16
@@ -132,7 +133,7 @@ class LogReader:
 
     def _fresh(self, limit: int) -> bytes:
         try:
-            with self.path.open("rb") as file:
+            with open_plain(self.path) as file:
                 if os.fstat(file.fileno()).st_size < self.offset:
                     self.offset, self._partial = 0, b""  # truncated: start over
                 file.seek(self.offset)
@@ -158,7 +159,7 @@ def start_of_tail(path: Path, lines: int) -> int:
         return _size(path)
     wanted = lines
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             end = file.seek(0, os.SEEK_END)
             if end:
                 file.seek(end - 1)

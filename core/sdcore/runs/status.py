@@ -31,6 +31,9 @@ _CODES: dict[str, ExitCode] = {
     "interrupted": ExitCode.LOST,
 }
 _NEWER = "written by a newer sdtui; update sdtui to read it in full"
+SILENT_S = 600.0  # without a step, an event or a line of log, a run may hang
+_LOCK_UNREADABLE = "its lock cannot be read, so how it is doing is not known"
+_QUIET_S, _QUIET_STEPS = 60.0, 20  # without a step for both, steps have stopped coming
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -42,6 +45,7 @@ class Status:
         state: One of eight; ``LIVE`` and ``OVER`` split them.
         reason: Why it is in this state, in one line.
         remedy: What a person can do about it.
+        silent_since: Of a running one: when it was last heard of, if over ``SILENT_S`` ago.
         since: When the state began, in seconds since the epoch.
         attempt: 1 for the first start, one more for each resume.
         step: Optimizer steps completed.
@@ -68,6 +72,7 @@ class Status:
     reason: str | None = None
     remedy: str | None = None
     since: float | None = None
+    silent_since: float | None = None
     attempt: int = 1
     step: int | None = None
     total: int | None = None
@@ -117,7 +122,11 @@ def read_status(run: RunDir, now: float | None = None) -> Status:
     ended = read_fields(run.exit)
     if ended is not None:
         return _finished(run, ended)
-    if locks.is_held(run.lock):
+    try:
+        held = locks.is_held(run.lock)
+    except OSError:
+        return replace(_lost(run), reason=_LOCK_UNREADABLE, remedy=None)
+    if held:
         return _living(run, time.time() if now is None else now)
     # Between the two looks a supervisor may have written exit.json and left.
     ended = read_fields(run.exit)
@@ -183,6 +192,7 @@ def _living(run: RunDir, now: float) -> Status:
         state=phase,
         reason=reason,
         since=state.moment("since"),
+        silent_since=_silent_since(run, now) if phase == "running" else None,
         attempt=attempt,
         stop_step=state.text("step") if phase == "stopping" else None,
         deadline=state.moment("deadline") if phase == "stopping" else None,
@@ -191,7 +201,7 @@ def _living(run: RunDir, now: float) -> Status:
         started=started,
         elapsed=_age(supervisor, now) if started is not None else None,
     )
-    return _with_progress(run, _with_phase(run, status))
+    return _with_progress(run, _with_phase(run, status), now)
 
 
 def _lost(run: RunDir) -> Status:
@@ -214,8 +224,7 @@ def _lost(run: RunDir) -> Status:
     )
     seen = _with_progress(run, lost)
     # The last sign of life stands in for the end, which nobody saw.
-    signs = [_modified(path) for path in (run.metrics, run.events, run.state, run.log)]
-    end = max((sign for sign in signs if sign is not None), default=None)
+    end = _last_sign(run)
     return replace(
         seen, since=end, ended=end, elapsed=_span(started, end), eta_s=None, images_per_s=None
     )
@@ -253,7 +262,7 @@ def _with_phase(run: RunDir, status: Status) -> Status:
     return status
 
 
-def _with_progress(run: RunDir, status: Status) -> Status:
+def _with_progress(run: RunDir, status: Status, now: float | None = None) -> Status:
     """Add step, loss, pace and checkpoint, from the end of the metrics and from rank 0."""
     lines = [Fields(record) for record in last_records(run.metrics, want=50)]
     mine = [line for line in lines if line.whole("attempt") == status.attempt]
@@ -267,7 +276,7 @@ def _with_progress(run: RunDir, status: Status) -> Status:
     # Not the last one made: a resume goes on from here. While it loads, its rank says 0.
     if (step is None or (step == 0 and status.attempt > 1)) and checkpoint is not None:
         step = step_of(checkpoint)
-    return replace(
+    seen = replace(
         status,
         step=step,
         total=total,
@@ -277,6 +286,20 @@ def _with_progress(run: RunDir, status: Status) -> Status:
         eta_s=_eta(mine, total),
         checkpoint=checkpoint,
     )
+    return seen if now is None else _if_quiet(seen, mine, now)
+
+
+def _if_quiet(status: Status, lines: list[Fields], now: float) -> Status:
+    """Say so when a training run takes no steps: its pace and time left are those of before."""
+    times = [at for line in lines if (at := line.moment("at")) is not None]
+    trains = status.state == "running" and status.phase in {None, "training"}
+    if not trains or len(times) < 2 or status.step == status.total:
+        return status
+    pace, quiet = (times[-1] - times[0]) / (len(times) - 1), now - times[-1]
+    if quiet < max(_QUIET_S, _QUIET_STEPS * pace):
+        return status
+    words = None if status.silent_since else f"no step for {quiet / 60:.0f} min"
+    return replace(status, eta_s=None, images_per_s=None, reason=status.reason or words)
 
 
 def _total(run: RunDir, rank: Fields) -> int | None:
@@ -320,6 +343,17 @@ def _age(supervisor: Fields, now: float) -> float | None:
 def _span(begin: float | None, end: float | None) -> float | None:
     """Seconds between two readings of a clock that may have been set back."""
     return None if begin is None or end is None else max(0.0, end - begin)
+
+
+def _silent_since(run: RunDir, now: float) -> float | None:
+    heard = _last_sign(run)
+    return heard if heard is not None and now - heard >= SILENT_S else None
+
+
+def _last_sign(run: RunDir) -> float | None:
+    """Return when anything of the training, or its state, was last written."""
+    signs = [_modified(path) for path in (run.metrics, run.events, run.state, run.log)]
+    return max((sign for sign in signs if sign is not None), default=None)
 
 
 def _modified(path: Path) -> float | None:

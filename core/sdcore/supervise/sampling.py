@@ -65,6 +65,8 @@ class GpuSampler:
 
     def _serve(self) -> None:
         nvml = open_nvml()
+        if not isinstance(nvml, Unavailable):
+            nvml.watch()
         while True:
             only = self._orders.get()
             self._readings.put(nvml if isinstance(nvml, Unavailable) else nvml.read(only))

@@ -47,8 +47,9 @@ def test_every_reading_arrives_in_its_unit(fake_gpus: Callable[..., FakeGpus]) -
         {
             "index": 0, "uuid": "GPU-a", "name": "NVIDIA H800", "memory_used": 2 * GIB,
             "memory_reserved": GIB // 2, "memory_total": 80 * GIB, "utilization": 7,
-            "power_w": 312.0, "temperature_c": 61, "sm_clock_mhz": 1755,
+            "power_w": 312.0, "power_limit_w": 700.0, "temperature_c": 61, "sm_clock_mhz": 1755,
             "throttle": ["power cap", "hardware thermal slowdown"], "ecc_uncorrected": 3,
+            "xid": None,
             "processes": [{"pid": 4242, "memory": GIB}, {"pid": 7, "memory": None}],
             "lost": False,
         }
@@ -57,10 +58,12 @@ def test_every_reading_arrives_in_its_unit(fake_gpus: Callable[..., FakeGpus]) -
 
 def test_a_missing_reading_is_none_and_costs_no_other(fake_gpus: Callable[..., FakeGpus]) -> None:
     """A zero would be drawn as an idle, cold GPU with corrected memory."""
-    bare = gpu("GPU-a", util=None, power=None, temp=None, clock=None, ecc=None, throttle=None)
+    bare = gpu(
+        "GPU-a", util=None, power=None, limit=None, temp=None, clock=None, ecc=None, throttle=None
+    )
     [sample] = read(fake_gpus(bare).env)["gpus"]
     missing = {"utilization", "power_w", "temperature_c", "sm_clock_mhz", "ecc_uncorrected"}
-    assert {sample[key] for key in missing | {"throttle"}} == {None}
+    assert {sample[key] for key in missing | {"throttle", "power_limit_w"}} == {None}
     assert sample["memory_used"] == 2 * GIB
     # An old driver knows the first form of the memory call alone.
     [old] = read(fake_gpus(gpu("GPU-a", reserved=None)).env)["gpus"]

@@ -170,6 +170,20 @@ def test_a_clock_that_was_set_back_makes_nothing_negative() -> None:
     release()
     assert read.elapsed == 0
     assert read.eta_s is None
+
+
+def test_a_training_run_that_takes_no_steps_is_told_and_promises_no_end() -> None:
+    """A hung collective keeps its process alive: an old pace would say that all is well."""
+    lines = [metric(step, at=T0 + 2 * step) for step in range(1, 8)]
+    run = make_run(state=RUNNING, supervisor=supervisor(), metrics=lines)
+    release = held(run)
+    try:
+        soon, late = (read_status(run, now=T0 + 14 + wait) for wait in (59, 200))
+    finally:
+        release()
+    assert (soon.state, soon.reason, soon.images_per_s) == ("running", None, 4.0)
+    assert (late.state, late.reason) == ("running", "no step for 3 min")
+    assert (late.eta_s, late.images_per_s) == (None, None)
     run.exit.write_text(json.dumps(exit_record("done", ended=T0 - 5)))
     assert read_status(run).elapsed == 0
 

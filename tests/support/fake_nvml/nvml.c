@@ -4,17 +4,19 @@
  * start a foreign process while a supervisor watches. One GPU a line, words of key=value:
  *
  *   uuid=GPU-0 name=NVIDIA_H800 used=1024 reserved=16 total=85899345920 util=7 power=312000
- *   temp=61 clock=1755 throttle=0x44 ecc=0 pids=4242:1024,4243:1 lost=1 mig=2 stall=1
+ *   limit=700000 temp=61 clock=1755 throttle=0x44 ecc=0 xid=31,79@2 pids=4242:1024,4243:1
+ *   lost=1 mig=2 stall=1 alias=1
  *
- * `_` in a name is a space. A reading whose key is missing is NOT_SUPPORTED. A line `init=9`
- * makes nvmlInit fail with that code.
+ * `_` in a name is a space. A reading whose key is missing is NOT_SUPPORTED. `xid` lists the
+ * errors so far, `@` the MIG instance struck: those that a test adds after the GPU was registered
+ * are the events; with `alias` they name the GPU by another handle. A line `init=9` makes nvmlInit fail with that code.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { SUCCESS = 0, INVALID = 2, UNSUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, LOST = 15 };
+enum { SUCCESS = 0, INVALID = 2, UNSUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, TIMEOUT = 10, LOST = 15 };
 enum { GPUS = 16, SLOTS = 7, LINE = 1024 };
 
 typedef struct { int gpu, slot; } Handle; /* slot 0 is the board, 1.. its MIG instances */
@@ -106,6 +108,9 @@ int nvmlDeviceGetMigDeviceHandleByIndex(Handle *board, unsigned slot, Handle **h
     *handle = &handles[board->gpu][slot + 1];
     return SUCCESS;
 }
+int nvmlDeviceGetGpuInstanceId(Handle *handle, unsigned *id) {
+    return handle->slot ? (*id = (unsigned)handle->slot, SUCCESS) : UNSUPPORTED;
+}
 int nvmlDeviceGetUUID(Handle *handle, char *text, unsigned size) {
     char uuid[LINE];
     if (!word(handle->gpu, "uuid", uuid)) return INVALID;
@@ -143,6 +148,9 @@ int nvmlDeviceGetUtilizationRates(Handle *handle, unsigned *rates) {
 int nvmlDeviceGetPowerUsage(Handle *handle, unsigned *milliwatts) {
     return handle->slot ? UNSUPPORTED : reading_uint(handle, "power", milliwatts);
 }
+int nvmlDeviceGetEnforcedPowerLimit(Handle *handle, unsigned *milliwatts) {
+    return handle->slot ? UNSUPPORTED : reading_uint(handle, "limit", milliwatts);
+}
 int nvmlDeviceGetTemperature(Handle *handle, int sensor, unsigned *celsius) {
     return sensor ? INVALID : reading_uint(handle, "temp", celsius);
 }
@@ -171,4 +179,44 @@ int nvmlDeviceGetComputeRunningProcesses_v3(Handle *handle, unsigned *count, Pro
     }
     *count = found;
     return found > room ? TOO_SMALL : SUCCESS;
+}
+
+typedef struct { Handle *device; unsigned long long type, code; unsigned instance, part; } Event;
+enum { XID = 8, UNWATCHED = -1 };
+static int told[GPUS]; /* events of each GPU that were delivered; UNWATCHED before it is registered */
+static Handle aliases[GPUS];
+
+/* Copies event number `wanted` of a GPU; returns whether there is one. */
+static int event_of(int gpu, int wanted, Event *event) {
+    char list[LINE], *save = NULL;
+    if (!word(gpu, "xid", list)) return 0;
+    for (char *part = strtok_r(list, ",", &save); part; part = strtok_r(NULL, ",", &save))
+        if (wanted-- == 0) {
+            char *at = strchr(part, '@');
+            Handle *device = number(gpu, "alias", 0) ? &aliases[gpu] : &handles[gpu][0];
+            aliases[gpu] = (Handle){gpu, 0};
+            *event = (Event){device, XID, strtoull(part, NULL, 0),
+                             at ? (unsigned)atoi(at + 1) : ~0u, ~0u};
+            return 1;
+        }
+    return 0;
+}
+int nvmlEventSetCreate(void **set) {
+    for (int gpu = 0; gpu < GPUS; ++gpu) told[gpu] = UNWATCHED;
+    return *set = told, SUCCESS;
+}
+int nvmlEventSetFree(void *set) { return set == told ? SUCCESS : INVALID; }
+int nvmlDeviceRegisterEvents(Handle *handle, unsigned long long types, void *set) {
+    char list[LINE];
+    Event event;
+    if (set != told || types != XID || handle->slot) return INVALID;
+    if (!word(handle->gpu, "xid", list)) return UNSUPPORTED;
+    for (told[handle->gpu] = 0; event_of(handle->gpu, told[handle->gpu], &event);) ++told[handle->gpu];
+    return alive(handle);
+}
+int nvmlEventSetWait_v2(void *set, Event *event, unsigned milliseconds) {
+    if (set != told || milliseconds) return INVALID; /* the sampler must not wait */
+    for (int gpu = 0; gpu < GPUS; ++gpu)
+        if (told[gpu] != UNWATCHED && event_of(gpu, told[gpu], event)) return ++told[gpu], SUCCESS;
+    return TIMEOUT;
 }

@@ -219,7 +219,10 @@ class Desk:
         if fresh_name:
             task = task.model_copy(update={"name": next_name(task.name, names)})
             task.model_fields_set.add("name")
-        self.take(task, None if fresh_name else preset.source)
+            run = Path(source).parent.name
+            self.take(task, note=_("from {path}").format(path=run))
+        else:
+            self.take(task, preset.source)
 
     def open_empty(self) -> None:
         """Empty the form: what is left is what the user's own defaults say.

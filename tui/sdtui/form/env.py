@@ -38,6 +38,12 @@ class NewVariable(Input):
     def load(self, raw: object) -> None:
         """There is nothing to show: what is given goes into the table."""
 
+    def validate_value(self, value: str) -> str:
+        """Cover a secret from its first letter on: somebody may look over the shoulder."""
+        name, assigned, _value = value.partition("=")
+        self.password = bool(assigned) and is_secret(name)
+        return value
+
     def on_input_changed(self, event: Input.Changed) -> None:
         """Keep to itself what is not finished."""
         event.stop()
@@ -86,8 +92,8 @@ class Env(Section):
         default = entry.default if isinstance(entry.default, str) else ""
         editor = TextEditor(f"env.{name}", placeholder=default or _("left out"))
         editor.styles.width = 16
-        words = ", ".join(part for part in (label(entry.key), _(entry.unit or "")) if part)
-        return FieldRow(f"env.{name}", name, editor, after=words, wide=True)
+        parts = [label(entry.key), *([_(entry.unit)] if entry.unit else [])]
+        return FieldRow(f"env.{name}", name, editor, after=_(", ").join(parts), wide=True)
 
     def draw_row(self, row: FieldRow) -> None:
         """The line that adds shows nothing of the draft."""

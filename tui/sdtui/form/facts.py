@@ -7,6 +7,7 @@ from sdcore.checks.plan import PlanFacts, make_plan
 from sdcore.task.spec import DATASET, MODEL, PROJECT, TaskSpec
 from sdcore.text import clean_line
 from sdtui.language import _, ngettext
+from sdtui.told import told
 
 Level = Literal["good", "poor", "bad", "plain"]
 GLYPHS: dict[Level, str] = {"good": "✓", "poor": "!", "bad": "✗", "plain": "·"}
@@ -45,7 +46,8 @@ class Look:
         if "error" in fact:
             error = fact["error"]
             remedy = error["remedy"] or _("press F2 to browse")
-            return Verdict("bad", clean_line(f"{error['cause']}: {remedy}", 300))
+            words = _("{cause}: {remedy}").format(cause=told(error["cause"]), remedy=told(remedy))
+            return Verdict("bad", clean_line(words, 300))
         by_target = {
             DATASET: _data_words, "data": _data_words, MODEL: _model_words, "model": _model_words,
             PROJECT: _project_words,
@@ -89,7 +91,7 @@ def _data_words(fact: dict[str, Any]) -> Verdict:
     if fact["corrupt"]:
         parts.append(_("{n} cannot be read").format(n=fact["corrupt"]))
     poor = fact["too_long"] or fact["corrupt"]
-    return Verdict("poor" if poor else "good", ", ".join(parts))
+    return Verdict("poor" if poor else "good", _(", ").join(parts))
 
 
 def _model_words(fact: dict[str, Any]) -> Verdict:
@@ -105,7 +107,7 @@ def _model_words(fact: dict[str, Any]) -> Verdict:
         parts.append(_("U-Net of {size} parameters").format(size=size))
     if fact["missing"]:
         parts.append(_("missing: {names}").format(names=", ".join(fact["missing"][:3])))
-    words = clean_line(", ".join(part for part in parts if part), 300)
+    words = clean_line(_(", ").join(part for part in parts if part), 300)
     return Verdict("bad" if fact["missing"] else "good", words)
 
 

@@ -290,7 +290,7 @@ class FieldRow(Widget):
 
     def render(self) -> Text:
         """Draw all but the editors, which stand in front."""
-        text = Text("• " if self._changed else "  ", style=self._style("changed"))
+        text = Text().append("• " if self._changed else "  ", self._style("changed"))
         text.append(
             set_cell_size(clean_line(self._words, 80), self._label - 2), self._style("label")
         )
@@ -365,7 +365,7 @@ def row_of(entry: Entry, words: str, *, path: bool = False) -> FieldRow:
     else:
         suggester = PathSuggester() if path else None
         editor = TextEditor(entry.key, placeholder=default or _("left out"), suggester=suggester)
-    width = _WIDTHS.get(entry.kind)
+    width, unit = _WIDTHS.get(entry.kind), entry.unit or ""
     if width:
         editor.styles.width = width
-    return FieldRow(entry.key, words, editor, after=_(entry.unit or "") if width else "")
+    return FieldRow(entry.key, words, editor, after=_(unit) if width else "")

@@ -11,8 +11,8 @@ GROUPS = {
 
 _LABELS = {
     "name": N_("Name"), "description": N_("Description"), "image": N_("Image"),
-    "runtime": N_("Runtime"), "command": N_("Start command"), "own_command": N_("Start"),
-    "cluster": N_("Where"), "gpu.type": N_("GPU type"), "gpu.count": N_("GPUs"),
+    "runtime": N_("Runtime"), "command": N_("Start command"), "own_command": N_("What runs"),
+    "cluster": N_("Where"), "gpu.type": N_("GPU type"), "gpu.count": N_("Number of GPUs"),
     "gpu.share": N_("Share busy GPUs"),
     "cluster.engine": N_("Scheduler"), "cluster.nodes": N_("Machines"),
     "cluster.partition": N_("Partition"), "cluster.account": N_("Account"),

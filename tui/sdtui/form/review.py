@@ -16,6 +16,7 @@ from sdtui.form.labels import label
 from sdtui.form.sections import Section
 from sdtui.form.summary import plan_words
 from sdtui.language import N_, _
+from sdtui.told import told
 
 _GLYPHS = {"error": "✗", "warning": "!", "note": "·"}
 
@@ -93,7 +94,7 @@ def review_text(desk: Desk, styles: dict[str, Style]) -> Text:
     text = Text()
     for problem in desk.troubles():
         where = clean_line(label(problem.key) if problem.key else _("the task"), 60)
-        words = clean_line(": ".join(w for w in (problem.cause, _(problem.remedy)) if w), 400)
+        words = clean_line(": ".join(told(w) for w in (problem.cause, problem.remedy) if w), 400)
         text.append(f"✗ {where} ({clean_line(problem.key, 60)}): {words}\n", styles["error"])
     findings = desk.findings()
     if findings:
@@ -122,10 +123,10 @@ def findings_text(findings: list[dict[str, Any]], styles: dict[str, Style]) -> T
     text = Text()
     for finding in findings:
         level = finding["level"] if finding["level"] in _GLYPHS else "note"
-        text.append(f"{_GLYPHS[level]} {clean(finding['what'], 400)}\n", styles[level])
-        text.append(f"  {clean(finding['cause'], 600)}\n")
+        text.append(f"{_GLYPHS[level]} {clean(told(finding['what']), 400)}\n", styles[level])
+        text.append(f"  {clean(told(finding['cause']), 600)}\n")
         if finding["remedy"]:
-            text.append(f"  → {clean(finding['remedy'], 400)}\n")
+            text.append(f"  → {clean(told(finding['remedy']), 400)}\n")
     return text
 
 

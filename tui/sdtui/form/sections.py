@@ -17,6 +17,7 @@ from sdtui.form.facts import Verdict
 from sdtui.form.fields import Choice, FieldRow, LinesEditor, row_of
 from sdtui.form.labels import label
 from sdtui.language import N_, _
+from sdtui.told import told
 
 TITLES = {
     "basics": N_("Basics"), "mounts": N_("Mounts"), "gpu": N_("Image+GPU"),
@@ -91,7 +92,9 @@ class Section(VerticalScroll, can_focus=False):
         problem = self.desk.problem(key)
         if problem is None:
             return None
-        return Verdict("bad", clean_line(f"{problem.cause}: {_(problem.remedy)}", 400))
+        words = _("{cause}: {remedy}")
+        words = words.format(cause=told(problem.cause), remedy=told(problem.remedy))
+        return Verdict("bad", clean_line(words, 400))
 
     def found(self, key: str) -> Verdict | None:  # noqa: ARG002  # for subclasses
         """Return what was found out about a field."""
@@ -160,7 +163,7 @@ class Gpu(Section):
         if not look.known:
             return _("looking at this host …")
         if not look.gpus:
-            reason = clean_line(str(look.host.get("gpu_reason") or ""), 100)
+            reason = told(clean_line(str(look.host.get("gpu_reason") or ""), 100))
             words = _("This host has no GPU ({reason}); its CPU has {cpus} cores and {memory}.")
             return words.format(reason=reason, cpus=look.host["cpus"], memory=look.host["memory"])
         free = sum(1 for gpu in look.gpus if gpu["free"])
@@ -244,7 +247,7 @@ def help_of(key: str, raw: Raw) -> str:
     entry = entries().get(f"train.{setting}" if setting else key)
     if entry is None:
         return _(_HELP.get(key) or _HELP.get(key.rpartition(".")[2]) or _HELP.get(head, ""))
-    parts = [key, _(entry.help).rstrip(".")]
+    parts = [key, _(entry.help).rstrip(".。")]
     if entry.limits:
         parts.append(entry.limits)
     if entry.multiple:

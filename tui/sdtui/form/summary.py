@@ -28,7 +28,7 @@ def plan_words(plan: PlanFacts) -> list[tuple[str, bool]]:
     else:
         words = _("{n} steps = {epochs} epochs of {per}").format(
             n=f"{plan.max_train_steps:,}",
-            epochs=f"{plan.epochs:.3g}",
+            epochs=units.number(plan.epochs),
             per=f"{plan.steps_per_epoch or 0:.4g}",
         )
         rows.append((words, False))
@@ -116,7 +116,7 @@ class Summary(Widget):
         return Text("\n").join(lines)
 
     def _column(self) -> Text:
-        text = Text(_("What it does") + "\n", self._style("title"))
+        text = Text().append(_("What it does") + "\n", self._style("title"))
         for row in self._rows:
             text.append_text(self._piece(row)).append("\n")
         if self._command:

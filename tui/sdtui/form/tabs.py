@@ -9,7 +9,7 @@ from rich.text import Text
 
 from sdtui.form.sections import TITLES
 from sdtui.language import _
-from sdtui.widgets.line import Line
+from sdtui.widgets.line import Line, clickable
 
 
 class Tabs(Line):
@@ -30,7 +30,7 @@ class Tabs(Line):
         pieces: list[Text] = []
         for name, title in TITLES.items():
             style = current if name == here else wrong if name in bad else Style()
-            click = Style(meta={"@click": f"screen.section('{name}')"})
+            click = clickable(f"screen.section('{name}')")
             mark = "✗" if name in bad else " "
             pieces.append(Text(f"{mark}{_(title)} ", style=style + click))
         most = max(0, self.size.width - cell_len(right) - 1)

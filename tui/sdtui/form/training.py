@@ -63,7 +63,7 @@ class Group(Vertical):
             more = len(self.fields) - changed
             words += "  " + ngettext("{n} changed", "{n} changed", changed).format(n=changed)
             if more and not self.open:
-                words += ", " + ngettext("{n} more", "{n} more", more).format(n=more)
+                words += _(", ") + ngettext("{n} more", "{n} more", more).format(n=more)
         self.query_one(Act).set(words)
 
 

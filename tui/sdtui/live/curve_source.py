@@ -17,7 +17,7 @@ from typing import IO
 
 import numpy as np
 
-from sdcore.runs.files import LineTail
+from sdcore.runs.files import LineTail, open_plain
 from sdcore.runs.follow import StepMetrics, step_metrics
 from sdtui.live.curve_columns import WIDTH, Column, Columns, packed, rows_of
 
@@ -34,7 +34,7 @@ def sample(path: Path, size: int, seconds: float = _SAMPLE_S) -> Column:
     """
     found: dict[int, list[StepMetrics]] = {}
     end = time.monotonic() + seconds
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         for place in [_CHUNKS - 1, *_coarse_to_fine(_CHUNKS)]:
             offset = max(0, size - _CHUNK) * place // (_CHUNKS - 1)
             chunk = os.pread(file.fileno(), _CHUNK, offset)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from sdcore.gpu.samples import GpuSample, Unavailable
-from sdcore.runs.files import LineTail
+from sdcore.runs.files import LineTail, open_plain
 from sdcore.runs.paths import RunDir
 from sdtui.live.gpu_record import (
     MOST_DEVICES,
@@ -125,7 +125,7 @@ class GpuReader:
     def _open(self) -> bool:
         """Read the end of the file, and find what else of it is to be read."""
         try:
-            with self._path.open("rb") as file:
+            with open_plain(self._path) as file:
                 size = file.seek(0, os.SEEK_END)
                 begin = max(0, size - _FIRST)
                 chunk = os.pread(file.fileno(), size - begin, begin)
@@ -298,7 +298,7 @@ def _line_at(path: Path, place: int) -> bytes:
 
 def _bytes_at(path: Path, number: int, place: int) -> bytes:
     try:
-        with path.open("rb", buffering=0) as file:
+        with open_plain(path) as file:
             return os.pread(file.fileno(), number, place)
     except OSError:  # removed while it was read
         return b""

@@ -10,6 +10,7 @@ from sdcore.text import clean_line
 
 MOST_DEVICES = 64  # of one line: more is no host but damage
 _MOST_PROCESSES = 256
+_MOST_CODES = 32
 _NUMBERS = ("utilization", "memory_used", "power_w", "temperature_c", "sm_clock_mhz")
 
 
@@ -94,10 +95,12 @@ def sample_of(device: dict[str, Any], place: int) -> GpuSample:
         memory_total=_count(fields.whole("memory_total")),
         utilization=None if util is None else round(min(100.0, max(0.0, util))),
         power_w=_within(fields.moment("power_w")),
+        power_limit_w=_within(fields.moment("power_limit_w")),
         temperature_c=None if temperature is None else round(_clip(temperature)),
         sm_clock_mhz=None if clock is None else round(_clip(clock)),
         throttle=fields.texts("throttle") if isinstance(throttle, list) else None,
         ecc_uncorrected=_count(fields.whole("ecc_uncorrected")),
+        xid=_codes(device.get("xid")),
         processes=_processes(device.get("processes")),
         lost=device.get("lost") is True,
     )
@@ -123,6 +126,12 @@ def _within(number: float | None) -> float | None:
 
 def _clip(number: float) -> float:
     return min(99_999.0, max(-999.0, number))
+
+
+def _codes(found: Any) -> tuple[int, ...] | None:
+    if not isinstance(found, list):
+        return None
+    return tuple(code for code in found if type(code) is int and 0 < code < 10_000)[-_MOST_CODES:]
 
 
 def _processes(found: Any) -> tuple[GpuProcess, ...] | None:

@@ -85,12 +85,9 @@ class Hub:
         while not self._ended.is_set():
             try:
                 self._look()
-                self._told = ""
+                self._tell(self._reader.trouble if self._reader else "")
             except (OSError, SdError, ValueError) as error:
-                words = str(error)
-                if words != self._told:
-                    self._told = words
-                    self._trouble(words)
+                self._tell(str(error))
             except Exception as error:  # noqa: BLE001  # told by ending the console with it
                 self._broken(error)
                 break
@@ -99,6 +96,12 @@ class Hub:
         self._close(self._reader)
         for overlay in self._overlays.values():
             overlay.close()
+
+    def _tell(self, words: str) -> None:
+        """Tell a problem once, until it changes."""
+        told, self._told = self._told, words
+        if words and words != told:
+            self._trouble(words)
 
     def _look(self) -> None:
         wish = self._wish

@@ -51,7 +51,14 @@ class Trouble:
     words: str
 
 
-News = Window | Facts | Hit | Copied | Trouble
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The thread ended with an error that is ours; nothing comes after this."""
+
+    error: Exception
+
+
+News = Window | Facts | Hit | Copied | Trouble | Broken
 
 
 class LogFeed:
@@ -139,6 +146,10 @@ class LogFeed:
                     self._tell_trouble("")
             except OSError as error:
                 self._tell_trouble(clean_line(str(error), 200))
+                self._start_over()  # a walk that failed half-way cannot go on
+            except Exception as error:  # noqa: BLE001  # told by ending the console with it
+                self._post(Broken(error))
+                break
             # Even when busy it lets go for a moment: the screen needs the interpreter, too.
             self._wake.wait(0.001 if busy else 60.0 if paused else self.period_s)
             self._wake.clear()
@@ -153,7 +164,8 @@ class LogFeed:
         self._start_over()
 
     def _start_over(self) -> None:
-        assert self._log is not None
+        if self._log is None:
+            return
         generation = self._log.generation
         self._hit = self._copy = None
         self._count = Count(generation)

@@ -9,7 +9,9 @@ to build, and none to keep.
 Not for the UI's thread: everything here reads. Not for two threads at once.
 """
 
+import errno
 import os
+import stat
 from collections import OrderedDict
 from functools import cached_property
 from pathlib import Path
@@ -105,10 +107,12 @@ class LogFile:
             if gone:
                 self._start_over()
             return gone
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "Not a plain file", str(self.path))
         identity = (found.st_dev, found.st_ino)
         if self._file is None or identity != self._identity or found.st_size < self.size:
             self._start_over()
-            # Without waiting, in case a start command put a pipe in its place.
+            # Without waiting, in case a start command puts a pipe in its place just now.
             self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             self._identity = identity
             self.size = found.st_size

@@ -1,6 +1,7 @@
 """Reads one open run for the screens: every file of it that they show, once a tick."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from sdcore.runs.files import LineTail
 from sdcore.runs.logs import Mask
@@ -8,15 +9,21 @@ from sdcore.runs.paths import RunDir
 from sdcore.runs.status import read_status
 from sdcore.text import clean, clean_line
 from sdtui.live.checkpoints import checkpoints
-from sdtui.live.curve import CurveReader
+from sdtui.live.curve import EMPTY, CurveReader
 from sdtui.live.gpu import GpuReader
 from sdtui.live.samples import SampleReader
 from sdtui.live.snapshot import RunSnapshot
 from sdtui.secrets import mask_of, masked
 
+T = TypeVar("T")
+
 
 class RunReader:
-    """Follows one run; holds no descriptor between two polls."""
+    """Follows one run; holds no descriptor between two polls.
+
+    Attributes:
+        trouble: What could not be read in the last poll, in words; the rest was.
+    """
 
     def __init__(self, run: RunDir) -> None:
         self.run = run
@@ -24,22 +31,33 @@ class RunReader:
         self._tail = LineTail(run.events)
         self._events: tuple[dict[str, Any], ...] = ()
         self._mask: Mask | None = None
+        self.trouble = ""
 
     def poll(self) -> RunSnapshot:
         """Return the run as it is now."""
         status = read_status(self.run)  # first: when it says over, the rest is complete
-        fresh = tuple(self._shown(record) for record in self._tail.records())
+        self.trouble = ""
+        nothing: tuple[dict[str, Any], ...] = ()
+        fresh = self._read(lambda: tuple(map(self._shown, self._tail.records())), nothing)
         if fresh:
             self._events += fresh
         return RunSnapshot(
             run=self.run,
             status=status,
-            curve=self._curve.poll(),
+            curve=self._read(self._curve.poll, EMPTY),
             events=self._events,
             gpu=self._gpu.poll(),
             samples=self._samples.poll(),
             checkpoints=checkpoints(self.run, self._events),
         )
+
+    def _read(self, poll: Callable[[], T], nothing: T) -> T:
+        """Return what ``poll`` finds; one file that cannot be read must not hide the others."""
+        try:
+            return poll()
+        except OSError as error:
+            self.trouble = self.trouble or str(error)
+            return nothing
 
     def close(self) -> None:
         """Stop what still reads in the background."""

@@ -12,7 +12,9 @@ from typing import Any
 
 from sdcore.runs.fields import Fields
 from sdcore.runs.files import read_json
+from sdcore.runs.logs import Mask
 from sdcore.runs.paths import RunDir, step_folders, step_of
+from sdtui.secrets import mask_of
 
 _MOST = 512  # pictures of one step
 _LONGEST = 4 << 20  # bytes of samples.json
@@ -25,7 +27,7 @@ class Sample:
 
     Attributes:
         path: The PNG file.
-        prompt: What it shows; clean.
+        prompt: What it shows; clean, without secrets.
         weights: ``raw``, ``ema`` or ``base``.
         seed: Of its noise.
     """
@@ -58,7 +60,7 @@ class SampleReader:
     """Lists the pictures of one run; ``poll`` returns an equal tuple while nothing is new."""
 
     def __init__(self, run: RunDir) -> None:
-        self._folder = run.samples
+        self._run, self._folder = run, run.samples
         self._stamp: tuple[int, int] | None = None
         self._known: dict[str, tuple[tuple[int, int], SampleSet]] = {}
         self._sets: tuple[SampleSet, ...] = ()
@@ -80,12 +82,13 @@ class SampleReader:
         except OSError:  # removed while it was listed
             return self._sets
         known, self._known = self._known, {}
+        mask = mask_of(self._run) if folders else Mask()
         for folder in folders:
             stamp = _stamp(folder)
             if stamp is None:
                 continue
             before = known.get(folder.name)
-            found = before[1] if before is not None and before[0] == stamp else _read(folder)
+            found = before[1] if before is not None and before[0] == stamp else _read(folder, mask)
             if found is not None:
                 self._known[folder.name] = (stamp, found)
         by_step = {found.step: found for _stamp_of, found in self._known.values()}
@@ -101,7 +104,7 @@ def _stamp(folder: Path) -> tuple[int, int] | None:
     return (found.st_mtime_ns, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
 
 
-def _read(folder: Path) -> SampleSet | None:
+def _read(folder: Path, mask: Mask) -> SampleSet | None:
     listing = folder / "samples.json"
     try:
         told = listing.lstat()
@@ -115,12 +118,12 @@ def _read(folder: Path) -> SampleSet | None:
     step = step_of(folder)
     if step is None or not isinstance(listed, list):
         return None
-    found = (_sample(folder, entry) for entry in listed[:_MOST] if isinstance(entry, dict))
+    found = (_sample(folder, entry, mask) for entry in listed[:_MOST] if isinstance(entry, dict))
     samples = tuple(sample for sample in found if sample is not None)
     return SampleSet(step, samples) if samples else None
 
 
-def _sample(folder: Path, entry: dict[str, Any]) -> Sample | None:
+def _sample(folder: Path, entry: dict[str, Any], mask: Mask) -> Sample | None:
     fields = Fields(entry)
     name = fields.raw("file")
     if name is None or name in {".", ".."} or "/" in name or len(name) > 255:
@@ -133,4 +136,4 @@ def _sample(folder: Path, entry: dict[str, Any]) -> Sample | None:
     if not is_file:
         return None
     weights = (fields.text("weights") or "raw")[:20]
-    return Sample(path, fields.text("prompt") or "", weights, fields.whole("seed"))
+    return Sample(path, mask(fields.text("prompt") or ""), weights, fields.whole("seed"))

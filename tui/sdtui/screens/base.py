@@ -48,6 +48,8 @@ class ConsoleScreen(Screen[None]):
         Binding("f6", "app.focus_next", N_("Next pane"), show=False, id="screen.next_pane"),
     ]
 
+    _keys_wait = False  # to be drawn at the next refresh
+
     @property
     def console_app(self) -> "SdTui":
         """The app, with its type."""
@@ -71,8 +73,20 @@ class ConsoleScreen(Screen[None]):
         """
 
     def on_mount(self) -> None:
-        """Draw what is known."""
+        """Draw what is known, and the keys again whenever they mean something else."""
+        self.bindings_updated_signal.subscribe(self, self._keys_changed)
         self.call_after_refresh(self.redraw)
+
+    def _keys_changed(self, _screen: Screen[object]) -> None:
+        """Draw the key bar alone, once for all that changes at a time: the focus most often."""
+        if not self._keys_wait:
+            self._keys_wait = True
+            self.call_after_refresh(self._draw_keys)
+
+    def _draw_keys(self) -> None:
+        self._keys_wait = False
+        for bar in self.query(KeyBar):  # none while the screen is being composed
+            bar.draw()
 
     def on_screen_resume(self) -> None:
         """Draw what came while another screen was in front."""

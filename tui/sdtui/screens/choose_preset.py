@@ -94,7 +94,7 @@ class ChoosePreset(ModalScreen[Choice | None]):
                 f"p{preset.name}",
                 f"{'✓' if fits else ' '} {name} {clean_line(preset.description, 200)}",
             ))  # fmt: skip
-        rows.append(("e", f"  {_('an empty form')}"))
+        rows.append(("e", "  " + _("an empty form")))
         runs = self._runs[:_MOST_RUNS]
         return rows + [(f"r{r.id}", f"{GLYPHS[r.state]} {r.name}  ({r.id})") for r in runs]
 

@@ -75,7 +75,7 @@ class CompareScreen(ConsoleScreen):
             self._read_tasks(ids)
         super().on_screen_resume()
 
-    @work(thread=True, exclusive=True, group="tasks", exit_on_error=False)
+    @work(thread=True, exclusive=True, group="tasks")
     def _read_tasks(self, ids: tuple[str, ...]) -> None:
         from sdcore.task.train_spec import PLATFORM_ENV  # noqa: PLC0415  # loads pydantic
 

@@ -5,17 +5,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sdcore.launch.plan import MASK, is_secret
+from sdcore.runs.files import read_plain
 from sdcore.runs.paths import RunDir
 from sdcore.text import clean_line
 
 ABSENT = "–"
+_DEEPEST = 32  # tables in each other; a key of a thousand dots is damage
 _NOT_COMPARED = {"name", "description"}  # they always differ, and stand above the table anyway
 
 
 def read_task(run: RunDir) -> dict[str, Any]:
     """Return the table of a run's frozen task; empty when it cannot be read."""
     try:
-        return tomllib.loads(run.task.read_text("utf-8", errors="replace"))
+        return tomllib.loads(read_plain(run.task).decode("utf-8", "replace"))
     except (OSError, ValueError, RecursionError):
         return {}
 
@@ -41,6 +43,8 @@ def flat(table: Mapping[str, Any], same: Mapping[str, str]) -> dict[str, str]:
 
 
 def _leaves(value: Any, at: tuple[str, ...]) -> list[tuple[tuple[str, ...], Any]]:
+    if len(at) == _DEEPEST and isinstance(value, dict | list):
+        return [(at, "…")]
     if isinstance(value, dict):
         # The environment first: a value of the platform's name wins over the setting's own.
         items = sorted(value.items(), key=lambda item: not at and item[0] != "env")
@@ -74,7 +78,7 @@ def _number_of(value: Any) -> Any:
     """``"1e-5"`` and ``1e-05`` are one learning rate."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return value
     return int(number) if number.is_integer() and abs(number) < 1e15 else number
 

@@ -14,6 +14,7 @@ from sdtui.language import N_, _
 from sdtui.widgets.task_table import fit
 
 _LABEL, _LEAST = 26, 14  # cells of the labels, and of a run's column at least
+_BLANK = Segment(" ", Style())  # with a style: the filter for NO_COLOR fails on a cell without
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class CompareTable(Widget, can_focus=True):
         segments = [Segment(fit(lead, _LABEL), self._style("label"))]
         for place, name in enumerate(shown, self._first + 1):
             text = fit(f"{place} {name}", self._cell_width(width) - 1)
-            segments += [Segment(text, self._style(f"series-{min(place, 7)}")), Segment(" ")]
+            segments += [Segment(text, self._style(f"series-{min(place, 7)}")), _BLANK]
         return Strip(segments).adjust_cell_length(width, self.rich_style)
 
     def _line(self, row: Row, width: int) -> Strip:
@@ -122,7 +123,7 @@ class CompareTable(Widget, can_focus=True):
         for cell in row.cells[self._first : self._first + self._columns()]:
             best = row.style == "outcome" and cell.endswith("*")
             text = fit(cell, self._cell_width(width) - 1)
-            segments += [Segment(text, self._style("best" if best else "cell")), Segment(" ")]
+            segments += [Segment(text, self._style("best" if best else "cell")), _BLANK]
         return Strip(segments).adjust_cell_length(width, self.rich_style)
 
     def action_scroll_by(self, rows: int) -> None:

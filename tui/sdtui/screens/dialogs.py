@@ -12,6 +12,7 @@ from textual.widgets import Static
 from sdcore.errors import SdError
 from sdcore.text import clean
 from sdtui.language import N_, _
+from sdtui.told import told
 
 
 class Confirm(ModalScreen[bool]):
@@ -54,9 +55,10 @@ class ErrorBox(ModalScreen[None]):
         """Show the three parts of the error."""
         error = self._error
         with Vertical(classes="dialog -bad"):
-            yield Static(Text(clean(error.what, 1000)), classes="dialog--title")
-            body = Text(clean(f"{_('cause')}: {error.cause}\n{_('remedy')}: {error.remedy}", 4000))
-            yield Static(body, classes="dialog--body")
+            yield Static(Text(clean(told(error.what), 1000)), classes="dialog--title")
+            body = _("cause: {cause}\nremedy: {remedy}")
+            body = body.format(cause=told(error.cause), remedy=told(error.remedy))
+            yield Static(Text(clean(body, 4000)), classes="dialog--body")
             yield Static(Text(_("esc close   y copy")), classes="dialog--keys")
 
     def action_close(self) -> None:
@@ -64,5 +66,10 @@ class ErrorBox(ModalScreen[None]):
         self.dismiss(None)
 
     def action_copy(self) -> None:
-        """Copy the error as the command line would print it."""
-        self.app.copy_to_clipboard(clean(str(self._error)))
+        """Copy the error as the command line would print it, and say where it is."""
+        from sdtui.copying import copy  # noqa: PLC0415  # rare
+
+        try:
+            self.notify(copy(self.app, clean(str(self._error)), _("the error")), markup=False)
+        except SdError as error:  # a message: a box over this one would hide what it is about
+            self.notify(clean(str(error), 1000), severity="error", markup=False)

@@ -2,11 +2,11 @@
 
 from typing import Any, ClassVar
 
-from rich.cells import cell_len
+from rich.table import Column, Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
@@ -26,11 +26,12 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """Show the table."""
-        with VerticalScroll(classes="dialog"):
-            yield Static(self._table(), classes="dialog--body")
-            yield Static(Text(_("esc close")), classes="dialog--keys")
+        with Vertical(classes="dialog"):
+            with VerticalScroll(classes="dialog--scroll"):
+                yield Static(self._words(), classes="dialog--body")
+            yield Static(Text(_("esc close   ↑ ↓ scroll")), classes="dialog--keys")
 
-    def _table(self) -> Text:
+    def _table(self) -> Table:
         groups: dict[str, list[tuple[str, str, str]]] = {}
         seen = set[tuple[str, str]]()
         for active in self._of.active_bindings.values():
@@ -43,13 +44,29 @@ class HelpScreen(ModalScreen[None]):
             keys = binding.key_display or self.app.get_key_display(binding)
             words = _(binding.tooltip) if binding.tooltip else _(binding.description)
             groups.setdefault(_(title), []).append((keys, words, binding.id or ""))
-        width = max([cell_len(row[0]) for rows in groups.values() for row in rows], default=1)
-        text = Text()
-        for title, rows in groups.items():
-            text.append(f"{title}\n", style="bold")
+        everywhere = _(str(getattr(self.app, "HELP_TITLE", "")))
+        table = Table.grid(
+            Column(no_wrap=True),
+            Column(ratio=1, overflow="fold"),
+            Column(style="dim"),
+            padding=(0, 1),
+        )
+        # Nearest first; Textual puts the keys that count everywhere before those of the screen.
+        for title, rows in sorted(groups.items(), key=lambda group: group[0] == everywhere):
+            table.add_row(Text(title, style="bold"))
             for keys, words, id_ in rows:
-                text.append(f"  {keys}{' ' * (width - cell_len(keys))}  {words}")
-                text.append(f"  {id_}\n", style="dim")
+                table.add_row(Text(f"  {keys}"), Text(words), Text(id_))
+        return table
+
+    def _words(self) -> Text:
+        """Return the table as text: rendered once, and not at every measuring of the layout."""
+        # As wide as the stylesheet makes the box, without its border and padding.
+        width = min(110, self.app.size.width * 95 // 100) - 6
+        options = self.app.console.options.update(width=max(20, width))
+        lines = self.app.console.render_lines(self._table(), options, pad=False)
+        text = Text(no_wrap=True)
+        for line in lines:
+            text.append_text(Text.assemble(*((part.text, part.style or "") for part in line), "\n"))
         return text
 
     def action_close(self) -> None:

@@ -32,14 +32,14 @@ class NewScreen(FormScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+r", "create", N_("Start"), key_display="^r", id="new.create", priority=True,
                 tooltip=N_("Check the task and start it")),
+        Binding("ctrl+n", "next_problem", N_("Next problem"), key_display="^n", id="new.problem",
+                priority=True, tooltip=N_("Go to the next thing that is wrong")),
         Binding("ctrl+t", "dry_run", N_("Check"), key_display="^t", id="new.check", priority=True,
                 tooltip=N_("Check the task and show all that was found; start nothing")),
         Binding("ctrl+o", "load", N_("Load"), key_display="^o", id="new.load", priority=True,
                 tooltip=N_("Load a preset, or the task of an earlier run")),
         Binding("ctrl+s", "save", N_("Save"), key_display="^s", id="new.save", priority=True,
                 tooltip=N_("Save the task as a preset")),
-        Binding("ctrl+n", "next_problem", N_("Next problem"), key_display="^n", id="new.problem",
-                priority=True, tooltip=N_("Go to the next thing that is wrong")),
         Binding("f6,ctrl+pagedown", "step(1)", N_("Next part"), key_display="F6",
                 id="new.next_part", priority=True, tooltip=N_("Go to the next part of the form")),
         Binding("shift+f6,ctrl+pageup", "step(-1)", N_("Part before"), show=False,
@@ -62,6 +62,12 @@ class NewScreen(FormScreen):
         self._asked: dict[str, Any] | None = None  # what the helper was last asked to look at
         self._newest = {"look": 0, "check": 0}
         self._wish: tuple[TaskSpec, bool] | None = None  # what is checked, and whether to start it
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer the way to the next problem only while there is one."""
+        if action == "next_problem" and not self.desk.troubles():
+            return False
+        return super().check_action(action, parameters)
 
     # Coming and going.
     def on_mount(self) -> None:

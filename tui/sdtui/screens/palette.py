@@ -1,14 +1,18 @@
 """Everything that can be done here, by name: the keys of this screen, the runs, the themes."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from textual.binding import Binding, BindingType
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.screen import Screen
 from textual.types import IgnoreReturnCallbackType
+from textual.widgets import OptionList
 
 from sdtui.language import LANGUAGES, N_, _
+from sdtui.phrases import state_name
 
 if TYPE_CHECKING:
     from sdtui.app import SdTui
@@ -28,11 +32,14 @@ class Commands(Provider):
 
     async def search(self, query: str) -> Hits:
         """Offer what matches."""
-        matcher = self.matcher(query)
+        matcher, none = self.matcher(query), True
         for words, help_, act in self._all():
             score = matcher.match(words)
             if score > 0:
+                none = False
                 yield Hit(score, matcher.highlight(words), act, help=help_)
+        if none:  # Textual would say so in English
+            yield Hit(1, _("nothing of this name"), _nothing)
 
     def _all(self) -> Iterable[tuple[str, str, IgnoreReturnCallbackType]]:
         yield from self._keys()
@@ -58,7 +65,11 @@ class Commands(Provider):
             words = _("Theme: {name}").format(name=theme)
             yield words, "", partial(app.change_settings, theme=theme)
         for code, name in LANGUAGES.items():
-            yield f"Language: {name}", "", partial(app.change_settings, language=code)
+            yield (
+                _("Language: {name}").format(name=name),
+                "",
+                partial(app.change_settings, language=code),
+            )
         for link, words in _LINKS.items():
             yield _(words), "", partial(app.change_settings, link=link)
 
@@ -66,13 +77,36 @@ class Commands(Provider):
         app = cast("SdTui", self.app)
         for status in (app.view.runs or ())[:200]:
             words = _("Open {name}").format(name=status.name)
-            yield f"{words}  {status.id[:15]}", status.state, partial(app.open_run, status.id)
+            yield (
+                f"{words}  {status.id[:15]}",
+                state_name(status.state),
+                partial(app.open_run, status.id),
+            )
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+class Palette(CommandPalette):
+    """Textual's palette, whose page keys fail in a list that was not drawn since it changed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("pageup", "page(False)", N_("Page up"), show=False, id="palette.page_up"),
+        Binding("pagedown", "page(True)", N_("Page down"), show=False, id="palette.page_down"),
+    ]
+
+    def action_page(self, down: bool) -> None:
+        """Go a page up or down."""
+        options = self.query_one(OptionList)
+        with suppress(KeyError):  # not laid out yet; the next press does better
+            getattr(options, "action_page_down" if down else "action_page_up")()
 
 
 def open_palette(app: "SdTui") -> None:
     """Show the palette over the current screen."""
     if not CommandPalette.is_open(cast("Any", app)):
-        palette: Screen[Any] = CommandPalette(
+        palette: Screen[Any] = Palette(
             providers=[Commands], placeholder=_("Type what you want to do"), id="palette"
         )
         app.push_screen(palette)

@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 
 from sdcore.errors import SdError
+from sdcore.runs.files import read_plain
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import Status
 from sdcore.text import clean_line
@@ -45,7 +46,7 @@ class RunScreen(ConsoleScreen):
                 tooltip=N_("Show GPU, samples or history in the right-hand place")),
         Binding("c", "checkpoint", N_("Save"), id="run.checkpoint",
                 tooltip=N_("Save a checkpoint after this step")),
-        Binding("i", "samples", N_("Images"), id="run.samples",
+        Binding("i", "samples", N_("Draw"), id="run.samples",
                 tooltip=N_("Draw samples after this step")),
         Binding("m", "maximise", N_("Maximise"), id="run.maximise",
                 tooltip=N_("Give the focused pane the whole screen, and back")),
@@ -139,7 +140,7 @@ class RunScreen(ConsoleScreen):
 
         return self.query_one(LossChart)
 
-    @work(thread=True, exclusive=True, group="task", exit_on_error=False)
+    @work(thread=True, exclusive=True, group="task")
     def _read_task(self, run: RunDir) -> None:
         every = checkpoint_interval(run)
         self.app.call_from_thread(self._take_interval, run, every)
@@ -207,8 +208,8 @@ class RunScreen(ConsoleScreen):
 
     # Acts.
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offer to resume only what is over."""
-        if action == "resume" and (self.status is None or not self.status.over):
+        """Offer only what makes sense for the state of the run."""
+        if action in actions.VERBS and not actions.offered(action, self.status):
             return False
         return super().check_action(action, parameters)
 
@@ -278,7 +279,7 @@ class RunScreen(ConsoleScreen):
         except SdError as error:
             self.console_app.tell(error)
 
-    @work(thread=True, group="export", exit_on_error=False)
+    @work(thread=True, group="export")
     def _export(self, job: Callable[[Path], list[Path]], folder: Path) -> None:
         try:
             paths = job(folder)
@@ -301,7 +302,7 @@ def _not_written(folder: Path, error: OSError) -> SdError:
 def checkpoint_interval(run: RunDir) -> int | None:
     """Return the steps between two checkpoints, by the run's frozen task; None if it has none."""
     try:
-        table = tomllib.loads(run.task.read_text("utf-8", errors="replace"))
+        table = tomllib.loads(read_plain(run.task).decode("utf-8", "replace"))
     except (OSError, ValueError, RecursionError):
         return None
     train = table.get("train")

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from rich.segment import Segment
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
+from textual.strip import Strip
 from textual.widgets import Input, SelectionList, Static
 from textual.widgets.selection_list import Selection
 
@@ -20,13 +22,29 @@ from sdtui.live.hub import MOST_OVERLAYS
 from sdtui.theme import GLYPHS
 
 
+class Ticks(SelectionList[str]):
+    """A list to tick; Textual tells the ticked from the others by colour alone."""
+
+    def render_line(self, y: int) -> Strip:
+        """Draw ``[✓]`` or ``[ ]`` before a line."""
+        left, inner, right, *line = super().render_line(y) or [Segment("")] * 3
+        number = inner.style.meta.get("option") if inner.style else None
+        if number is None:
+            return Strip([left, inner, right, *line])
+        ticked = self.get_option_at_index(number).value in self.selected
+        plain = (line[1] if len(line) > 1 else inner).style
+        row = [Segment("[", plain), Segment("✓" if ticked else " ", plain), Segment("]", plain)]
+        return Strip([*row, *line])
+
+
 class ChooseRuns(ModalScreen[tuple[str, ...] | None]):
     """A list of runs to tick, up to as many as can be told apart."""
 
     HELP_TITLE = N_("Choose runs")
     DEFAULT_CSS = """
-    ChooseRuns SelectionList {
-        height: auto; max-height: 16; width: 60; border: none; padding: 0; background: $panel;
+    ChooseRuns Ticks {
+        height: auto; max-height: 16; width: 60; padding: 0; background: $panel;
+        &, &:focus { border: none; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -43,7 +61,7 @@ class ChooseRuns(ModalScreen[tuple[str, ...] | None]):
         with Vertical(classes="dialog"):
             words = _("Lay up to {n} runs over this one").format(n=MOST_OVERLAYS)
             yield Static(Text(words), classes="dialog--title")
-            yield SelectionList[str](
+            yield Ticks(
                 *(Selection(_line(run), run.id, run.id in self._ticked) for run in self._runs)
             )
             yield Static(

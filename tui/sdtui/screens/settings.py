@@ -29,11 +29,14 @@ _LABELS = {
     "frames": N_("What is sent"),
 }
 
+_EXAMPLE = '    [console.keys]\n    "run.stop" = "S"'  # TOML, the same in every language
+
 
 class SettingsScreen(ModalScreen[None]):
     """Theme, language, link; where they are kept."""
 
     HELP_TITLE = N_("Settings")
+    AUTO_FOCUS = "Select"  # not the box around them, in which keys would do nothing
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,comma,q", "close", N_("Close"), id="settings.close"),
     ]
@@ -56,7 +59,7 @@ class SettingsScreen(ModalScreen[None]):
             kept = _("Kept in {file}; keys are set there, too, by the names that ? shows").format(
                 file=settings_file()
             )
-            yield Static(Text(kept), classes="dialog--keys")
+            yield Static(Text(f"{kept}\n{_EXAMPLE}"), classes="dialog--keys")
 
     def _choices(self, key: str) -> list[tuple[str, str]]:
         if key == "theme":

@@ -133,7 +133,7 @@ class TasksScreen(ConsoleScreen):
         if status is not None and _key(status) == key and self._facts[0] != key:
             self._read_facts(status)
 
-    @work(thread=True, exclusive=True, group="peek", exit_on_error=False)
+    @work(thread=True, exclusive=True, group="peek")
     def _read_facts(self, status: Status) -> None:
         try:
             facts = read_facts(self.console_app.hub.run_of(status.id), status)
@@ -153,7 +153,7 @@ class TasksScreen(ConsoleScreen):
         if self._host is None:
             self._read_host()
 
-    @work(thread=True, exclusive=True, group="host", exit_on_error=False)
+    @work(thread=True, exclusive=True, group="host")
     def _read_host(self) -> None:
         try:
             host = look_at_host()
@@ -171,6 +171,7 @@ class TasksScreen(ConsoleScreen):
     @on(TaskTable.Moved)
     def _moved(self) -> None:
         self._cursor_moved()
+        self.draw_bars()  # what can be done goes by the run's state
 
     @on(TaskTable.Opened)
     def _opened(self) -> None:
@@ -207,6 +208,7 @@ class TasksScreen(ConsoleScreen):
 
     def _again(self) -> None:
         self.show(self.console_app.view)
+        self.draw_bars()
 
     def _show_filter(self, shown: bool) -> None:
         self.query_one("#filter", Input).display = shown
@@ -220,10 +222,12 @@ class TasksScreen(ConsoleScreen):
 
     # Keys.
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offer nothing that needs a run while there is none."""
-        return super().check_action(action, parameters) and not (
-            action in _NEED_RUNS and self.has_class("-empty")
-        )
+        """Offer nothing that needs a run while there is none, nor what none of them can do."""
+        if action in _NEED_RUNS and self.has_class("-empty"):
+            return False
+        if action in actions.VERBS and self._composed:
+            return any(actions.offered(action, status) for status in self.chosen())
+        return super().check_action(action, parameters)
 
     def action_back(self) -> None:
         """Take the filter away, then the marks."""

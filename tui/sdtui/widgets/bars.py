@@ -11,7 +11,7 @@ from textual.binding import Binding
 
 from sdcore.text import clean_line
 from sdtui.language import N_, _
-from sdtui.widgets.line import Line
+from sdtui.widgets.line import Line, clickable
 
 SCREENS = (
     ("tasks", N_("Tasks")), ("new", N_("New")), ("run", N_("Run")), ("log", N_("Log")),
@@ -39,10 +39,11 @@ class TopBar(Line):
             self.get_component_rich_style(f"top--{part}", partial=True)
             for part in ("name", "here", "faint")
         )
-        text = Text(" sdtui ", style=name)
+        text = Text()
+        text.append(" sdtui ", style=name)
         for number, (mode, title) in enumerate(SCREENS, 1):
             style = current if mode == here else Style()
-            click = Style(meta={"@click": f"app.go('{mode}')"})
+            click = clickable(f"app.go('{mode}')")
             text.append(f" {number} {_(title)} ", style=style + click)
         host = clean_line(platform.node().partition(".")[0], 20)
         right = f"{host}  {link}  {datetime.now().astimezone():%H:%M} "
@@ -95,7 +96,7 @@ class KeyBar(Line):
 
     def _add(self, text: Text, binding: Binding) -> None:
         key_style = self.get_component_rich_style("keys--key", partial=True)
-        click = Style(meta={"@click": f"app.press('{binding.key}')"})
+        click = clickable(f"app.press('{binding.key}')")
         text.append(
             binding.key_display or self.app.get_key_display(binding), style=key_style + click
         )

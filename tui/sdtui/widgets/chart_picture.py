@@ -29,7 +29,7 @@ ROWS = 18  # of text that would fit beside the plot; tells how many ticks there 
 _X_TICKS = 9
 _FINER = 2  # the PNG is drawn so many times larger and made smaller, for smooth lines
 _PX_A_DOT = 3
-_INK, _FAINT, _GRID, _RAW, _PAPER = "#1f2328", "#59636e", "#e4e9ef", "#d3dce6", "#ffffff"
+_INK, _FAINT, _GRID, _RAW, _PAPER = "#1f2328", "#59636e", "#e4e9ef", "#b9c6d4", "#ffffff"
 
 Points = Sequence[tuple[float, float]]
 
@@ -172,7 +172,7 @@ def _draw(picture: Picture, pen: Pen) -> None:
     scene = picture.scene
     if scene.raw is not None:
         for points in _strokes(scene.raw, scene):
-            pen.line(points, _RAW, 1.0)
+            pen.line(points, _RAW, 2.0)
     for number in range(len(scene.lines) - 1, -1, -1):
         pattern = DASHES[number % len(DASHES)]
         dash = [part * _PX_A_DOT for part in pattern] if number else []
@@ -244,8 +244,8 @@ def _strokes(of: Bands, scene: Scene) -> list[list[tuple[float, float]]]:
     """Return an upright stroke for each column with raw points."""
     top, bottom = _y(of.high, scene), _y(of.low, scene)
     return [
-        [(_LEFT + column + 0.5, float(bottom[column]) + 0.5),
-         (_LEFT + column + 0.5, float(top[column]) - 0.5)]
+        [(_LEFT + column + 0.5, float(bottom[column]) + 1.0),
+         (_LEFT + column + 0.5, float(top[column]) - 1.0)]
         for column in np.flatnonzero(np.isfinite(of.high))
     ]  # fmt: skip
 

@@ -28,7 +28,7 @@ def title(state: ChartState, *, zoomed: bool, cut: bool, width: int = 200) -> st
         decay = f"{state.decay:g}".removeprefix("0")
         both = "⇄" if state.both else ""
         words.append(f"EMA{both} {decay}")
-    words.append(_("log") if state.log else _("linear"))
+    words.append(_("log y") if state.log else _("linear"))
     if state.x != "step":
         words.append(_("by time") if state.x == "time" else _("by epoch"))
     if zoomed:
@@ -55,7 +55,7 @@ def summary(curve: Curve, track: Track, metric: str, width: int) -> Text:
     least = None if curve.coarse else _least(track, curve)  # a sample cannot tell
     if least is not None:
         value, step = least
-        parts.append(f"{_pair(_('min'), value)} @{step:,}")
+        parts.append(_pair(_("min"), value) + f" @{step:,}")
     if metric == "loss" and not curve.coarse:
         parts.append(f"NaN {len(track.bad):,}")
         parts.append(_pair("grad", _last_measured(curve.grad_norm)))

@@ -75,7 +75,11 @@ def _top(device: Device, metric: int, found: Columns) -> float:
     if metric == MEMORY and device.sample.memory_total:
         return float(device.sample.memory_total)
     seen = found.high[~np.isnan(found.high)]
-    return nice_top(float(seen.max())) if len(seen) else 1.0
+    most = float(seen.max()) if len(seen) else 1.0
+    limit = device.sample.power_limit_w
+    if metric == POWER and limit and most <= 1.1 * limit:  # it is passed by a little all the time
+        return limit
+    return nice_top(most)
 
 
 def _title(title: str, unit: str, divisor: float, found: Columns, width: int) -> Row:

@@ -5,6 +5,7 @@ from rich.cells import cell_len
 
 from sdcore.gpu.samples import GpuProcess
 from sdcore.runs.status import LIVE
+from sdtui import phrases
 from sdtui.language import _
 from sdtui.live.gpu_track import WINDOWS_S, Values
 from sdtui.live.host import BUSY, RUN_CPU, TIME, HostView
@@ -27,7 +28,7 @@ def _why(facts: Facts) -> list[str]:
     if facts.view.unavailable is not None:
         return [words.why_words(facts.view.unavailable.reason)]
     if status.state == "queued":
-        return [_("waits for {what}").format(what=status.waiting_for or _("a GPU"))]
+        return [_("waits for {what}").format(what=phrases.reason_words(status) or _("a GPU"))]
     if status.gpus:
         return [
             _("waiting for the first reading")
@@ -138,7 +139,7 @@ def _of_run(facts: Facts) -> list[Row]:
         cpu = "–" if each.cpu is None else f"{each.cpu:.1f}"
         figures = _("{cpu:>5} cores").format(cpu=cpu)
         rows.append((
-            (f"    {each.pid:>8} {words.gib(each.rss):>5}G  {figures}  ", ""),
+            (f"  {each.pid:>7} {words.gib(each.rss):>5}G {figures}  ", ""),
             (each.name, "faint"),
         ))  # fmt: skip
     return rows

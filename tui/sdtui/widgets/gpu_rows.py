@@ -19,6 +19,8 @@ from sdtui.widgets.gpu_lines import Row, both_ends, fitted, width_of
 from sdtui.widgets.spark import bar, spark
 
 MOST_LINES = 5  # of one device
+# Cells from which the power stands with its limit: in the one line of a device, in one of several.
+_WIDE, _HALF = 56, 38
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +68,7 @@ def notices(facts: Facts, width: int) -> list[Row]:
     if lost:
         text = _("GPU {numbers} lost: off the bus until a reset or reboot").format(numbers=lost)
         found.append(((f"{GLYPHS['failed']} {text}", "bad"),))
+    found += [((f"{GLYPHS['failed']} {text}", "bad"),) for text in _struck(view.samples)]
     for sample in view.samples:
         if sample.ecc_uncorrected:
             text = ngettext(
@@ -84,6 +87,15 @@ def notices(facts: Facts, width: int) -> list[Row]:
 
 def _indexes(samples: list[GpuSample]) -> str:
     return ",".join(dict.fromkeys(str(sample.index) for sample in samples))
+
+
+def _struck(samples: tuple[GpuSample, ...]) -> list[str]:
+    """Return one line per XID error, with the devices it struck; the newest of each go first."""
+    who: dict[int, list[GpuSample]] = {}
+    for sample in samples:
+        for code in reversed(sample.xid or ()):
+            who.setdefault(code, []).append(sample)
+    return [f"GPU {_indexes(struck)}: {words.xid_words(code)}" for code, struck in who.items()]
 
 
 def _throttled(devices: tuple[Device, ...], *, short: bool) -> list[str]:
@@ -138,7 +150,7 @@ def device_rows(facts: Facts, place: int, lines: int, width: int, look: Look) ->
     chosen = len(facts.view.devices) > 1 and place == look.chosen
     head = (f"{device.sample.index:>2} ", "chosen" if chosen else "strong")
     if device.sample.lost:
-        mark = f"{GLYPHS['failed']} {_('lost')}  "
+        mark = GLYPHS["failed"] + " " + _("lost") + "  "
         rows: list[Row] = [(head, (mark, "bad"), _name(device, width - 3 - cell_len(mark)))]
     elif lines == 1:
         rows = [_one_line(facts, device, head, width, look)]
@@ -169,7 +181,8 @@ def _one_line(facts: Facts, device: Device, head: tuple[str, str], width: int, l
     figures = f" {words.memory(sample):>{13 if full else 11}}"
     end: Row = ((figures, ""),)
     mark = _mark(device)
-    for more in (words.temperature(sample), words.power(sample), words.clock(sample)):
+    power = words.power(sample, limit=width >= _WIDE)
+    for more in (words.temperature(sample), power, words.clock(sample)):
         if 3 + 4 + 6 + width_of(end) + len(more) + 1 + 2 <= width:
             end = (*end, (f" {more}", ""))
     start: Row = (head, (words.util(sample), ""))
@@ -188,7 +201,7 @@ def _one_line(facts: Facts, device: Device, head: tuple[str, str], width: int, l
 
 def _mark(device: Device) -> tuple[str, str]:
     """Return two cells that say whether something is wrong with the device now."""
-    if device.sample.ecc_uncorrected:
+    if device.sample.ecc_uncorrected or device.sample.xid:
         return (f" {GLYPHS['failed']}", "bad")
     return (" !", "warn") if device.sample.throttle else ("  ", "")
 
@@ -198,7 +211,8 @@ def _lines(
 ) -> list[Row]:
     """Return the device in several lines, those that matter most first."""
     sample = device.sample
-    right: Row = ((f"{words.power(sample)} {words.temperature(sample)}", ""), _mark(device))
+    power = words.power(sample, limit=width >= _HALF)
+    right: Row = ((f"{power} {words.temperature(sample)}", ""), _mark(device))
     start: Row = (head, (words.util(sample) + " ", ""))
     room = width - width_of(start) - width_of(right) - 1
     if room >= 4:

@@ -13,6 +13,25 @@ THROTTLE = (
     N_("hardware thermal slowdown"), N_("power brake"), N_("board limit"),
     N_("reliability voltage"),
 )  # fmt: skip
+# What NVIDIA's list of XID errors says, shortened; a code that is not here stands alone.
+_XID: dict[int, str] = {
+    13: N_("illegal instruction or address in a kernel"),
+    31: N_("page fault: a program touched memory that is not its own"),
+    43: N_("a program's work was stopped after a fault"),
+    45: N_("work was cleared away after an earlier error"),
+    48: N_("memory error of two bits, not corrected"),
+    61: N_("internal microcontroller warning"),
+    62: N_("internal microcontroller halted"),
+    63: N_("a bad memory row was set aside"),
+    64: N_("a bad memory row could not be set aside"),
+    74: N_("NVLink error"),
+    79: N_("fallen off the bus"),
+    92: N_("many corrected memory errors"),
+    94: N_("memory error, contained in one program"),
+    95: N_("memory error, not contained: needs a reset"),
+    119: N_("the GPU's system processor does not answer"),
+    120: N_("error of the GPU's system processor"),
+}
 _WHY: dict[Reason, str] = {
     "no_module": N_("the package nvidia-ml-py is not installed"),
     "no_driver": N_("NVML not found: no NVIDIA driver"),
@@ -27,6 +46,12 @@ _WHY: dict[Reason, str] = {
 def why_words(reason: Reason) -> str:
     """Return why there are no readings."""
     return _(_WHY[reason])
+
+
+def xid_words(code: int) -> str:
+    """Return an XID error by its number and, where it is well known, what it means."""
+    number = _("XID {code}").format(code=code)
+    return f"{number}: {_(_XID[code])}" if code in _XID else number
 
 
 def name_of(sample: GpuSample) -> str:
@@ -55,9 +80,10 @@ def gib(number: int | None) -> str:
     return f"{number / GIB:.1f}" if number < 1000 * GIB else f"{number / GIB:.0f}"
 
 
-def power(sample: GpuSample) -> str:
-    """Return the power in 5 cells."""
-    return f"{'–' if sample.power_w is None else round(sample.power_w):>4}W"
+def power(sample: GpuSample, *, limit: bool = False) -> str:
+    """Return the power in 5 cells, or in about 9 with its limit if that is known."""
+    most = f"/{round(sample.power_limit_w)}" if limit and sample.power_limit_w else ""
+    return f"{'–' if sample.power_w is None else round(sample.power_w):>4}{most}W"
 
 
 def temperature(sample: GpuSample) -> str:

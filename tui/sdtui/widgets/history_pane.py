@@ -1,5 +1,6 @@
 """What a run saved and what happened to it: its checkpoints, then its events, newest first."""
 
+import re
 import time
 from functools import lru_cache
 from typing import ClassVar
@@ -80,18 +81,23 @@ def clock(at: float | None) -> str:
         return "  :  "
 
 
+# A word, or one sign of a script that is written without blanks, with the marks that close it.
+_WIDE = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff"
+_PIECES = re.compile(rf" *(?:[{_WIDE}]|[^ {_WIDE}]+)[，。、；：！？）」』》]*")
+
+
 @lru_cache(maxsize=4096)
 def wrapped(words: str, width: int, indent: int) -> tuple[str, ...]:
-    """Break a line between words, by cells; what follows is indented."""
+    """Break a line between words, or between wide signs, by cells; what follows is indented."""
     words = words.replace(JOINER, "")
     if cell_len(words) <= width or width < indent + 8:
         return (words,)
     lines, line = [], ""
-    for word in words.split(" "):
-        joined = f"{line} {word}" if line.strip() else line + word
+    for word in _PIECES.findall(words):
+        joined = line + word
         if line.strip() and cell_len(joined) > width:
             lines.append(line)
-            joined = " " * indent + word
+            joined = " " * indent + word.lstrip(" ")
         while cell_len(joined) > width:  # one long word: a path
             head = set_cell_size(joined, width).rstrip()
             lines.append(head)

@@ -2,8 +2,12 @@
 
 from typing import Any
 
+from rich.style import Style
 from rich.text import Text
+from textual import events
 from textual.widgets import Static
+
+_ACTION = "sdtui-action"  # in the meta data of a style
 
 
 class Line(Static):
@@ -15,6 +19,12 @@ class Line(Static):
         super().__init__(as_text(text), markup=False, **more)
         self._shown = as_text(text)
 
+    async def on_click(self, event: events.Click) -> None:
+        """Do what stands under the mouse."""
+        action = event.style.meta.get(_ACTION)
+        if action:
+            await self.run_action(action)
+
     def set(self, text: Text | str) -> None:
         """Show ``text``; styles count as a difference, too."""
         new = as_text(text)
@@ -22,6 +32,14 @@ class Line(Static):
             return
         self._shown = new
         self.update(new, layout=False)
+
+
+def clickable(action: str) -> Style:
+    """Return what makes a piece of a line do ``action`` when it is clicked.
+
+    Textual's own ``@click`` would also draw it as a link, in colours of its own.
+    """
+    return Style(meta={_ACTION: action})
 
 
 def as_text(text: Text | str) -> Text:

@@ -15,7 +15,7 @@ from textual.strip import Strip
 
 from sdcore.runs.logs import Mask
 from sdtui.language import N_, _
-from sdtui.live.log_feed import Facts, LogFeed, News, Trouble
+from sdtui.live.log_feed import Broken, Facts, LogFeed, News, Trouble
 from sdtui.live.log_levels import Level
 from sdtui.live.log_scan import Ask, Copied, Hit, Window
 from sdtui.widgets.log_choices import LogChoices, choices_of
@@ -172,6 +172,8 @@ class LogView(LogKeys, can_focus=True):
     def on_log_view_came(self, message: Came) -> None:
         """Take what the thread brings."""
         news = message.news
+        if isinstance(news, Broken):  # ends the console: a log that stands still would lie
+            raise news.error
         if isinstance(news, Facts):
             self.facts = news
             self.post_message(self.Changed())
@@ -380,7 +382,9 @@ class LogView(LogKeys, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """Return one line as it was painted."""
-        return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width)
+        if y < len(self._strips):
+            return self._strips[y]
+        return Strip.blank(self.size.width, self.rich_style)
 
     def on_resize(self, _event: events.Resize) -> None:
         """Lay the rows out for the new width; more of them may be in sight."""

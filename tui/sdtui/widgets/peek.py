@@ -9,6 +9,7 @@ from rich.text import Text
 from textual.widgets import Static
 
 from sdcore import units
+from sdcore.runs.fields import Fields
 from sdcore.runs.files import LineTail
 from sdcore.runs.paths import RunDir, step_of
 from sdcore.runs.status import Status
@@ -40,8 +41,9 @@ def read_facts(run: RunDir, status: Status) -> Facts:
     mask = mask_of(run)
     found = {}
     for record in LineTail(run.events).records(limit=1 << 18):
-        if record.get("kind") in _TOLD:
-            found[record["kind"]] = phrases.event_words(record)
+        kind = Fields(record).text("kind")
+        if kind in _TOLD:
+            found[kind] = phrases.event_words(record)
     ended = [line for line in status.last_lines if line.strip()][-_LAST_LINES:]
     return Facts(
         lines=tuple(mask(words) for words in found.values() if words),
@@ -92,7 +94,7 @@ class Peek(Static):
         return self.get_component_rich_style(f"peek--{part}", partial=True)
 
     def _head(self, status: Status) -> Text:
-        text = Text(f"{GLYPHS[status.state]} ", style=self._style(status.state))
+        text = Text().append(f"{GLYPHS[status.state]} ", self._style(status.state))
         text.append(phrases.state_words(status), style=self._style(status.state))
         return text
 
@@ -119,7 +121,8 @@ class Peek(Static):
             rows.append(Text(_("remedy: {words}").format(words=remedy)))
         rows.append(Text())
         for label, words in pairs(status):
-            rows.append(Text(f"{_(label)}: ", style=faint).append(words, style=Style(dim=False)))
+            row = Text(_("{label}: ").format(label=_(label)), style=faint)
+            rows.append(row.append(words, style=Style(dim=False)))
         if facts.lines:
             rows += [Text(), *(Text(line) for line in facts.lines)]
         if facts.last_lines:

@@ -69,8 +69,9 @@ class RunHeader(Vertical):
     def _first(self, status: Status, width: int) -> Text:
         """State and name at the left, the numbers at the right; the name gives way."""
         state = self._style(status.state)
-        left = Text(f" {GLYPHS[status.state]} {phrases.state_name(status.state)}  ", style=state)
-        name = Text(status.name, style=self._style("name"))
+        # Appended, not given to Text: a text's own style would be that of all that follows.
+        words = f" {GLYPHS[status.state]} {phrases.state_name(status.state)}  "
+        left, name = Text().append(words, state), Text().append(status.name, self._style("name"))
         if status.attempt > 1:
             name.append(_("  attempt {n}").format(n=status.attempt), style=self._style("faint"))
         right = self._numbers(status)
@@ -115,11 +116,13 @@ class RunHeader(Vertical):
 
     def _doing(self, status: Status) -> str:
         """Write pace and phase, padded so that the bar keeps its length."""
-        parts = []
+        parts = [status.reason] if status.reason else []
         if status.images_per_s is not None:
             rate = phrases.rate_words(status.images_per_s)
             parts.append(_("{rate} images/s").format(rate=f"{rate:>5}"))
         parts.append(phrases.phase_words(status) or phrases.state_name(status.state))
+        if silence := phrases.silence_words(status):
+            parts.append(f"! {silence}")
         if status.elapsed is not None:
             parts.append(f"{phrases.span(status.elapsed):>6}")
         return "  ".join(parts)

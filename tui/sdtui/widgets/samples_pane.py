@@ -183,4 +183,4 @@ class SamplesPane(Pane):
         prompt = self.choice.prompt % number + 1
         where = f"{self._sets.index(found) + 1}/{len(self._sets)}"
         words = _("prompt {n}/{all}").format(n=prompt, all=number)
-        return f"{words}  {_('newest') if self.choice.step is None else where}"
+        return words + "  " + (_("newest") if self.choice.step is None else where)

@@ -70,8 +70,11 @@ def _note(status: Status, _now: float) -> str:
     """Say why: what a run waits for, does beside training, or how it ended."""
     if status.state == "stopping":
         return phrases.stop_words(status)
-    if status.state in {"queued", "failed", "stopped", "interrupted"}:
+    told = status.state == "running" and status.reason
+    if told or status.state in {"queued", "failed", "stopped", "interrupted"}:
         return phrases.reason_words(status)
+    if silence := phrases.silence_words(status):
+        return silence
     return "" if status.over or status.phase in {None, "training"} else phrases.phase_words(status)
 
 
@@ -265,7 +268,9 @@ class TaskTable(Widget, can_focus=True):
             title = _(column.title)
             if column.id == sort:
                 title += "▴" if reverse else "▾"
-            segments.append(Segment(fit(title, cells, right=column.right) + " ", style))
+            room = max(cells, min(cell_len(title), cells + 1))  # the arrow may take the gap
+            segments.append(Segment(fit(title, room, right=column.right), style))
+            segments.append(Segment(" " * (cells + 1 - room), style))
         return Strip(segments).adjust_cell_length(width, style)
 
     def _row(self, status: Status, here: bool, width: int) -> Strip:

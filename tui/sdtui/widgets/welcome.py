@@ -12,6 +12,7 @@ from textual.widgets import Static
 from sdcore import units
 from sdcore.text import clean_line
 from sdtui.language import N_, _, ngettext
+from sdtui.told import told
 
 _GIB = 1 << 30
 _LARGE = 60 * _GIB  # what the 80 GB presets take, with room
@@ -52,13 +53,13 @@ class Host:
         if len(self.gpus) > most:
             rows.append((_("and {n} more").format(n=len(self.gpus) - most), ""))
         if not self.gpus:
-            rows.append((_("GPU"), _("none: {why}").format(why=self.no_gpu)))
+            rows.append((_("GPU"), _("none: {why}").format(why=told(self.no_gpu))))
         free = _("{free} free of {total}")
         memory = free.format(free=units.size(self.memory_free), total=units.size(self.memory_total))
         cores = ngettext("{n} core", "{n} cores", self.cpus).format(n=self.cpus)
         disk = _("{free} free at {folder}")
         disk = disk.format(free=units.size(self.disk_free), folder=self.folder)
-        return [*rows, (_("CPU"), cores), (_("memory"), memory), (_("disk"), disk)]
+        return [*rows, (_("CPU"), cores), (_("RAM"), memory), (_("disk"), disk)]
 
 
 def fitting(memories: list[int], names: set[str]) -> str:

@@ -1,0 +1,42 @@
+"""The key bar says what the keys do now, not what they did a moment ago."""
+
+import pytest
+
+from sdtui.app import SdTui
+from sdtui.widgets.bars import KeyBar, TopBar
+from sdtui.widgets.gpu_pane import GpuBody
+from support.console import Driven, drive
+from support.fake_runs import exit_record, make_run, metric
+
+
+def test_the_keys_follow_the_focus_at_once_and_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For two seconds a key would do something else than the bar says; ``s`` stops a run."""
+    run = make_run(exit=exit_record(), metrics=[metric(step) for step in range(1, 9)])
+    monkeypatch.setattr(SdTui, "_draw_bars", lambda _app: None)  # what the clock brings
+    drawn: list[str] = []
+    key_bar, top_bar = KeyBar.draw, TopBar.draw
+
+    def keys(bar: KeyBar) -> None:
+        drawn.append("keys")
+        key_bar(bar)
+
+    def top(bar: TopBar, here: str, link: str) -> None:
+        drawn.append("top")
+        top_bar(bar, here, link)
+
+    async def story(it: Driven) -> None:
+        it.app.open_run(run.id)
+        await it.until("Maximise")
+        await it.pilot.pause(0.5)
+        screen = it.app.screen
+        assert not isinstance(screen.focused, GpuBody)
+        assert "w Window" not in it.lines()[-1]
+        monkeypatch.setattr(KeyBar, "draw", keys)
+        monkeypatch.setattr(TopBar, "draw", top)
+        screen.query_one(GpuBody).focus()
+        await it.until(lambda: "w Window" in it.lines()[-1], seconds=1.5)
+        assert set(drawn) == {"keys"}
+        await it.press("f6")
+        await it.until(lambda: "w Window" not in it.lines()[-1], seconds=1.5)
+
+    drive(story, (140, 40))

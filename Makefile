@@ -4,9 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help demo test check bench locale screenshots clean
+.PHONY: help demo test check bench bench-console locale screenshots clean
 help: ## what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 # torch first and alone: an index that offers a CPU build of just this version is then used for it.
 $(STAMP): pyproject.toml constraints.txt
@@ -34,6 +34,9 @@ check: $(STAMP) ## the quick half: format, lint, types, layers
 
 bench: $(STAMP) ## start-up times and training speed, as ratios
 	$(BIN)/python benchmarks/cli.py
+
+bench-console: $(STAMP) ## what the console costs: bytes, keys, CPU, memory; 20 minutes
+	$(BIN)/python benchmarks/console.py
 
 locale: $(STAMP) ## collect the console's texts and compile the translations
 	$(BIN)/python tools/translate.py

@@ -40,3 +40,18 @@ def test_the_keys_follow_the_focus_at_once_and_alone(monkeypatch: pytest.MonkeyP
         await it.until(lambda: "w Window" not in it.lines()[-1], seconds=1.5)
 
     drive(story, (140, 40))
+
+
+def test_a_click_on_a_screens_name_or_on_a_key_does_it() -> None:
+    """Whoever has a mouse points at what they read; nothing else of the bar may answer."""
+
+    async def story(it: Driven) -> None:
+        await it.pilot.click(offset=(it.lines()[0].index("2 New"), 0))
+        await it.until(lambda: it.app.current_mode == "new")
+        await it.pilot.click(offset=(2, 0))  # the program's name
+        await it.pilot.pause()
+        assert it.app.current_mode == "new"
+        await it.pilot.click(offset=(it.lines()[-1].index("? Help"), len(it.lines()) - 1))
+        await it.until("esc close")
+
+    drive(story)

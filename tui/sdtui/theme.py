@@ -67,12 +67,12 @@ THEMES = (
     Theme("sdtui-dark", **_DARK, variables=_STATES_DARK),  # type: ignore[arg-type]
     Theme("sdtui-light", **_LIGHT, variables=_STATES_LIGHT),  # type: ignore[arg-type]
     Theme(
-        "sdtui-safe-dark",
+        "sdtui-colour-blind-dark",
         **(_DARK | {"success": "#009e73", "error": "#d55e00"}),  # type: ignore[arg-type]
         variables=_SAFE_DARK,
     ),
     Theme(
-        "sdtui-safe-light",
+        "sdtui-colour-blind-light",
         **(_LIGHT | {"success": "#00694d", "error": "#a83f00"}),  # type: ignore[arg-type]
         variables=_SAFE_LIGHT,
     ),

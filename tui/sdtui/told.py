@@ -34,6 +34,8 @@ CORE = (
     N_("read the end of train.log"), N_("correct `command` in the preset"),
     N_("`sdtui resume {run}` goes on from {checkpoint}"),
     # What stands against a task.
+    N_("it is empty"), N_("write something, or leave {key} out"),
+    N_("no step for {span}"),
     N_("the task names no {role}"),
     N_("there is no mount with the target {target} and no train.{key}"),
     N_("add a mount with the target {target}, or set train.{key}"),

@@ -103,6 +103,9 @@ def explain(error: ValidationError) -> list[tuple[Path, str, str]]:
             continue
         message = item["msg"].removeprefix("Value error, ")
         cause = message[:1].lower() + message[1:]
+        if item["type"] == "string_too_short":
+            found.append((path, "it is empty", f"write something, or leave {dotted(path)} out"))
+            continue
         value = item.get("input")
         if isinstance(value, str | int | float) and "hub_token" not in cause:
             cause += f" (it is {clean_line(repr(value), 60)})"

@@ -198,13 +198,13 @@ def test_a_finished_run_costs_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """``sdtui ls`` reads a thousand of them in half a second."""
     run = make_run(exit=exit_record(), metrics=[metric(1)], state=RUNNING)
     opened: list[str] = []
-    open_ = Path.open
+    open_ = os.open
 
-    def counting(path: Path, *args: Any, **kwargs: Any) -> Any:
-        opened.append(path.name)
+    def counting(path: Path, *args: Any, **kwargs: Any) -> int:
+        opened.append(Path(path).name)
         return open_(path, *args, **kwargs)
 
-    monkeypatch.setattr(Path, "open", counting)  # read_bytes goes through it, too
+    monkeypatch.setattr(os, "open", counting)  # every record is opened by it
     assert read_status(run).state == "done"
     assert opened == ["exit.json"]
 
@@ -242,7 +242,7 @@ def test_what_cannot_be_read_or_is_gone_is_not_called_damaged() -> None:
 
 
 def test_a_resume_that_loads_stands_where_its_checkpoint_is() -> None:
-    """ "Step 0" for the minute of loading looks as if everything were lost."""
+    """For the minute of loading, "step 0" looks as if everything were lost."""
     run = make_run(state={**RUNNING, "attempt": 2}, metrics=[metric(n) for n in range(1, 90)])
     (run.checkpoints / "step-80").mkdir(parents=True)
     run.rank(0).parent.mkdir()

@@ -4,6 +4,7 @@ A screen can be rebuilt at any time (another language, another size); the desk o
 """
 
 import json
+import math
 import re
 import tempfile
 import threading
@@ -24,6 +25,7 @@ from sdcore.runs.files import write_bytes
 from sdcore.runs.paths import RunDir, home, make_private, new_run_id, runs_root
 from sdcore.task.presets import load_preset, resolve_sources, shipped_folder
 from sdcore.task.spec import Mount, TaskSpec
+from sdcore.task.train_spec import PLATFORM_ENV
 from sdcore.task.writing import dump_preset, to_table
 from sdcore.text import clean_line
 from sdtui.form.draft import Draft, FormProblem
@@ -43,6 +45,13 @@ _SECTION_OF = {
     "runtime": "gpu", "gpu": "gpu", "command": "command", "env": "env", "train": "training",
     "cluster": "cluster",
 }  # fmt: skip
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def section_of(key: str) -> str:
@@ -153,7 +162,20 @@ class Desk:
                 found.append(FormProblem(key, verdict.words, ""))
         if (trouble := self.gpu_trouble()) is not None:
             found.append(trouble)
+        found += self._no_numbers() if self.draft.own_command else []
         return sorted(found, key=_place)
+
+    def _no_numbers(self) -> list[FormProblem]:
+        """Return which of the platform's variables an own command would find no number in.
+
+        The built-in trainer reads them itself, and the task's own check says what is wrong.
+        """
+        rows = [(name, self.draft.variable(name)) for name in PLATFORM_ENV]
+        return [
+            FormProblem(f"env.{name}", _("it must be a number"), _("write a number, or remove it"))
+            for name, row in rows
+            if row is not None and row.value.strip() and not _is_number(row.value)
+        ]
 
     def gpu_trouble(self) -> FormProblem | None:
         """Say that this host has fewer GPUs than the task wants."""

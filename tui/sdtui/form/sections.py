@@ -127,7 +127,7 @@ class Basics(Section):
         keys = _(
             "Tab or ↓ goes from field to field, F6 from part to part, Esc leaves a field.\n"
             "^o load a preset   ^r check and start   ^t check only   ^s save as a preset\n"
-            "Left out fields take their default, which stands there faintly."
+            "An empty field takes its default, which it shows faintly."
         )
         set_words(self.query_one("#basics-keys", Static), keys)
 

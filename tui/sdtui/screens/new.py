@@ -53,7 +53,7 @@ class NewScreen(FormScreen):
         Binding("slash", "search", N_("Find a setting"), key_display="/", show=False,
                 id="new.search", tooltip=N_("Find a training setting by its name or meaning")),
         Binding("f7", "empty", N_("Start empty"), show=False, id="new.empty", priority=True,
-                tooltip=N_("Empty the form; asks first")),
+                tooltip=N_("Empty the form; asks first if something was typed")),
     ]  # fmt: skip
 
     def __init__(self) -> None:

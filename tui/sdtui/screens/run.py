@@ -42,7 +42,7 @@ class RunScreen(ConsoleScreen):
                 tooltip=N_("Go on from the newest checkpoint")),
         Binding("s", "stop", N_("Stop"), id="run.stop",
                 tooltip=N_("Save and stop; again, go further: SIGTERM, SIGKILL")),
-        Binding("v", "side", N_("Samples"), id="run.side",
+        Binding("v", "side", N_("Side"), id="run.side",
                 tooltip=N_("Show GPU, samples or history in the right-hand place")),
         Binding("c", "checkpoint", N_("Save"), id="run.checkpoint",
                 tooltip=N_("Save a checkpoint after this step")),

@@ -11,6 +11,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 
 import pyte
@@ -104,8 +105,14 @@ class PtyConsole:
         end = time.monotonic() + seconds
         while not (what in self.text() if isinstance(what, str) else what()):
             assert self.process.poll() is None, f"it has ended:\n{self.text()}"
-            assert time.monotonic() < end, f"{what!r} did not come:\n{self.text()}"
+            assert time.monotonic() < end, f"{what!r} did not come:\n{self.text()}\n{self._told()}"
             time.sleep(0.05)
+
+    def _told(self) -> str:
+        """Return what can be known of a console that does not answer: where its threads wait."""
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        waits = [f"{(t / 'comm').read_text().strip()}: {(t / 'wchan').read_text()}" for t in tasks]
+        return f"reader alive: {self._reader.is_alive()}, sent {self.sent}, {waits}"
 
     def quiet(self, seconds: float = 0.7, most: float = 20.0) -> None:
         """Wait until nothing is sent any more."""

@@ -41,6 +41,8 @@ def prepare(settings: Settings) -> None:
     os.environ.setdefault("TEXTUAL_DISABLE_KITTY_KEY", "1")
     if not os.environ.get("NO_COLOR", "unset"):  # an empty one counts as unset: no-color.org
         del os.environ["NO_COLOR"]
+    for name in ("COLUMNS", "LINES"):  # set by `eval $(resize)`; they would outlive the next resize
+        os.environ.pop(name, None)
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
     os.environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
     if settings.slow:

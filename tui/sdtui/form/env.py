@@ -48,14 +48,13 @@ class NewVariable(Input):
         """Keep to itself what is not finished."""
         event.stop()
 
-    def _on_paste(self, event: events.Paste) -> None:
+    def on_paste(self, event: events.Paste) -> None:
+        """Take several lines as variables; one is left to the field itself."""
         lines = [line for line in event.text.splitlines() if line.strip()]
         if len(lines) > 1:
             event.stop()
             event.prevent_default()
             self.post_message(self.Given(event.text))
-        else:
-            super()._on_paste(event)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Add what was typed."""

@@ -78,9 +78,9 @@ class TextEditor(Input):
         """Nobody else needs to know."""
         event.stop()
 
-    def _on_paste(self, event: events.Paste) -> None:
+    def on_paste(self, event: events.Paste) -> None:
+        """Make what is pasted harmless; Textual then hands it to the field itself."""
         event.text = clean(event.text)
-        super()._on_paste(event)
 
 
 class LinesEditor(TextArea):
@@ -112,9 +112,9 @@ class LinesEditor(TextArea):
         event.stop()
         self.flush()
 
-    async def _on_paste(self, event: events.Paste) -> None:
+    def on_paste(self, event: events.Paste) -> None:
+        """Make what is pasted harmless; Textual then hands it to the field itself."""
         event.text = clean(event.text)
-        await super()._on_paste(event)
 
 
 class Choice(Widget, can_focus=True):

@@ -73,7 +73,6 @@ class CompareScreen(ConsoleScreen):
                 hub.open(ids[0])
             hub.overlay(ids[1:])
             self._read_tasks(ids)
-        super().on_screen_resume()
 
     @work(thread=True, exclusive=True, group="tasks")
     def _read_tasks(self, ids: tuple[str, ...]) -> None:

@@ -110,7 +110,6 @@ class RunScreen(ConsoleScreen):
     def on_screen_resume(self) -> None:
         """Begin anew: another screen may have laid other curves over this run."""
         self._shown = None
-        super().on_screen_resume()
 
     def _begin(self, run: RunDir) -> None:
         self._shown, self._every = run.id, None

@@ -127,6 +127,7 @@ class PtyConsole:
         """Return the bytes per second that come in the next ``seconds``."""
         before, begun = self.sent, time.monotonic()
         time.sleep(seconds)
+        assert self.process.poll() is None, "what has ended sends nothing"
         return (self.sent - before) / (time.monotonic() - begun)
 
     def hang_up(self) -> None:

@@ -4,8 +4,9 @@ import pytest
 
 from sdcore.errors import UsageError
 from sdtui.settings import Settings, load_settings
+from sdtui.theme import THEMES
 from support.console import SIZES, Driven, drive
-from support.fake_runs import sdtui
+from support.fake_runs import exit_record, make_run, metric, sdtui
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -100,3 +101,41 @@ def test_without_a_terminal_the_console_says_what_to_use_instead() -> None:
     assert run.returncode == 2
     assert "no terminal" in run.stderr
     assert "sdtui --run" in run.stderr
+
+
+def test_a_theme_that_does_not_exist_is_told_and_harms_nothing() -> None:
+    """A typo in a colour's name must not end the console when another setting is changed."""
+
+    async def story(it: Driven) -> None:
+        await it.told("console.theme: cannot be 'nordd'")
+        it.app.change_settings(chart={"log": True})
+        await it.press("comma")
+        await it.until("sdtui-dark")
+
+    drive(story, settings=Settings(theme="nordd", language="en"))
+
+
+def _colours(it: Driven) -> set[str]:
+    """Return the colours of all signs on the screen."""
+    strips = it.app.screen._compositor.render_strips()
+    pieces = [part for strip in strips for part in strip if part.text.strip() and part.style]
+    return {part.style.color.name for part in pieces if part.style and part.style.color}
+
+
+@pytest.mark.parametrize("run", ["", "20260806-070600-r"])
+def test_another_theme_leaves_no_colour_of_the_old_one(run: str) -> None:
+    """Nothing of a run that is over changes: pale letters would stay on a white ground."""
+    dark, light = THEMES[0].variables, THEMES[1].variables
+    if run:
+        make_run(run, exit=exit_record(), metrics=[metric(step, loss=1.0) for step in range(1, 9)])
+
+    async def story(it: Driven) -> None:
+        if run:
+            it.app.open_run(run)
+        await it.until("train_loss" if run else "free of")
+        assert _colours(it) & {dark["rule"], dark["faint"]}
+        it.app.change_settings(theme=THEMES[1].name)
+        await it.until(lambda: bool(_colours(it) & {light["rule"], light["faint"]}))
+        await it.until(lambda: not _colours(it) & (set(dark.values()) - set(light.values())))
+
+    drive(story, (140, 40))

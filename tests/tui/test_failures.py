@@ -13,9 +13,10 @@ from sdcore.errors import UsageError
 from sdcore.runs.logs import Mask
 from sdcore.runs.status import Status
 from sdtui import actions
+from sdtui.frozen import read_task
 from sdtui.live import log_scan
 from sdtui.live.log_feed import Broken, LogFeed, News
-from sdtui.screens.compare_params import flat, read_task
+from sdtui.screens.compare_params import flat
 from sdtui.widgets.peek import Facts, read_facts
 from support.console import Driven, drive
 from support.fake_runs import exit_record, make_run

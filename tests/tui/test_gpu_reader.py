@@ -34,11 +34,12 @@ from support.gpu_lines import GIB, busy, host_of_eight, host_of_mig, idle, lines
 
 
 def _settle(reader: GpuReader) -> GpuView:
-    """Poll until nothing is new."""
-    view = reader.poll()
+    """Poll until nothing is new for a while: on a busy host one look may get no time at all."""
+    view, still = reader.poll(), 0
     for _again in range(500):
         before, view = view, reader.poll()
-        if view is before:
+        still = still + 1 if view is before else 0
+        if still == 5:
             return view
     raise AssertionError("it never comes to rest")
 

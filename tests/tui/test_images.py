@@ -308,3 +308,16 @@ def test_colours_reach_the_screen_where_there_are_colours(monkeypatch: pytest.Mo
 
     assert ColorSystem.TRUECOLOR == 3
     asyncio.run(story())
+
+
+def test_a_path_that_cannot_be_copied_is_an_error_in_words(home: Path) -> None:
+    """The file of the copy may not be writable; the console must outlive that."""
+    run = _drawn(100)
+
+    async def story(driven: Driven) -> None:
+        await _open(driven, run)
+        (home / "copied.txt").mkdir()
+        await driven.press("y")
+        await driven.until("cannot be written")
+
+    drive(story)

@@ -285,6 +285,7 @@ def test_no_pager_is_used_that_obeys_what_a_log_holds(
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert pager("more") == [str(tmp_path / "less"), "-+r", "-+R", "-S", "+G"]
+    assert pager("less 'half a quote") == pager("less")
     assert pager("less -R") == [str(tmp_path / "less"), "-+r", "-+R", "-S", "+G"]
     (tmp_path / "less").unlink()
     assert pager("less") is None

@@ -18,6 +18,7 @@ from sdcore.task.spec import TaskSpec
 from sdcore.task.writing import to_table
 from sdtui.form.desk import desk_of, draft_file
 from sdtui.form.facts import Look
+from sdtui.form.fields import LinesEditor, TextEditor
 from sdtui.form.sections import TITLES
 from sdtui.screens.browse import Browse
 from sdtui.screens.new_boxes import Findings
@@ -307,6 +308,25 @@ def test_a_pasted_env_file_fills_the_table_and_secrets_stay_dark() -> None:
         assert "HF_TOKEN='***'" in driven.text() or "***" in str(desk.launch().masked())  # type: ignore[union-attr]
 
     drive(story, (100, 30))
+
+
+def test_what_is_pasted_stands_in_the_field_once_and_clean() -> None:
+    """A path pasted twice over is a path that does not exist."""
+
+    async def story(driven: Driven) -> None:
+        await _opened(driven, "demo")
+        for editor in (TextEditor("name"), LinesEditor("train.validation_prompts", listed=True)):
+            await driven.app.screen.mount(editor)
+            editor.post_message(events.Paste("a\x1b[2Jb"))
+            await driven.until(lambda: "ab" in _shown(editor))  # noqa: B023  # awaited here
+            await driven.pilot.pause()
+            assert _shown(editor) == "ab"
+
+    drive(story)
+
+
+def _shown(editor: TextEditor | LinesEditor) -> str:
+    return editor.value if isinstance(editor, TextEditor) else editor.text
 
 
 def test_browsing_walks_folders_with_hostile_names(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from sdtui import terminal_graphics
 from sdtui.live import pictures
 from sdtui.live.pictures import Picture, braille, fit, load
 from sdtui.live.samples import SampleReader
-from sdtui.widgets.gpu_lines import fitted
+from sdtui.widgets import cells
 from sdtui.widgets.picture import half_blocks
 from support.fake_runs import GOLDEN, make_run
 from support.pictures import draw_step
@@ -258,7 +258,7 @@ def test_a_picture_is_decoded_once_for_each_size(tmp_path: Path) -> None:
 @given(st.text(max_size=30), st.integers(0, 40))
 def test_captions_have_the_width_they_are_given(text: str, width: int) -> None:
     """A Chinese prompt is twice as wide as its length says."""
-    assert cell_len(fitted(text, width)) == width
+    assert cell_len(cells.fit(text, width)) == width
 
 
 # --- the terminal's own graphics --------------------------------------------------------------

@@ -13,7 +13,8 @@ from rich.cells import cell_len
 
 from sdcore.runs.status import Status
 from sdtui.screens.tasks_list import SORTS, Listing
-from sdtui.widgets.task_table import TaskTable, bar, fit, layout
+from sdtui.widgets.cells import fit
+from sdtui.widgets.task_table import TaskTable, layout, progress_bar
 from sdtui.widgets.welcome import Host, fitting
 from support.console import SIZES, Driven, assert_snapshot, drive
 from support.fake_runs import Supervised, exit_record, make_run, metric
@@ -74,8 +75,8 @@ def test_cells_are_cut_and_padded_by_their_width(text: str, cells: int, right: b
 @given(st.floats(0, 1), st.integers(1, 200))
 def test_a_bar_has_its_width(share: float, width: int) -> None:
     """A bar that grew by a cell would push the percent out of its column."""
-    assert cell_len(bar(share, width)) == width
-    assert bar(1.0, width) == "█" * width
+    assert cell_len(progress_bar(share, width)) == width
+    assert progress_bar(1.0, width) == "█" * width
 
 
 STATUSES = st.builds(

@@ -24,7 +24,7 @@ from sdtui.live.hub import Hub
 from sdtui.live.snapshot import View
 from sdtui.screens.base import ConsoleScreen
 from sdtui.screens.tasks_list import Listing
-from sdtui.settings import Settings, save_settings
+from sdtui.settings import Settings, save_settings, without
 from sdtui.theme import THEMES, variables_for
 from sdtui.widgets.bars import SCREENS
 from sdtui.wire import METER, CountingDriver, Wire
@@ -103,8 +103,9 @@ class SdTui(Wire):
         )
         for theme in THEMES:
             self.register_theme(theme)
-        known = self.settings.theme in self.available_themes
-        self.theme = self.settings.theme if known else Settings().theme
+        if self.settings.theme not in self.available_themes:  # only Textual knows them all
+            self.settings = without(self.settings, "theme")
+        self.theme = self.settings.theme
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Lend our own colours to the themes that do not define them."""
@@ -143,9 +144,8 @@ class SdTui(Wire):
         if view is None:
             return
         self.view = view
-        for screen in self.screen_stack:
-            if isinstance(screen, ConsoleScreen) and screen.is_mounted:
-                screen.show(view)
+        for screen in self._whole_screens():
+            screen.show(view)
 
     def on_sd_tui_troubled(self, message: "SdTui.Troubled") -> None:
         """Tell what could not be read; the next look may do better."""
@@ -156,10 +156,14 @@ class SdTui(Wire):
         """End with the bug in plain sight: a screen that is no longer kept up would lie."""
         raise message.error
 
+    def _whole_screens(self) -> list[ConsoleScreen]:
+        """Return the open screens that can be drawn in."""
+        own = [screen for screen in self.screen_stack if isinstance(screen, ConsoleScreen)]
+        return [screen for screen in own if screen.whole]
+
     def _draw_bars(self) -> None:
-        for screen in self.screen_stack:
-            if isinstance(screen, ConsoleScreen) and screen.is_mounted:
-                screen.draw_bars()
+        for screen in self._whole_screens():
+            screen.draw_bars()
 
     def link_words(self) -> str:
         """Tell how the console is reached and, over SSH, what it sends."""
@@ -209,6 +213,24 @@ class SdTui(Wire):
 
         self.push_screen(ErrorBox(error))
 
+    def copy_text(self, text: str, what: str, more: str = "") -> bool:
+        """Copy clean, masked text and say where it is now; say whether that could be done.
+
+        Args:
+            text: See ``copying.copy``.
+            what: See there.
+            more: A line to add to what is said.
+        """
+        from sdtui.copying import copy  # noqa: PLC0415  # rare
+
+        try:
+            words = copy(self, text, what)
+        except SdError as error:
+            self.tell(error)
+            return False
+        self.notify(f"{words}\n{more}" if more else words, markup=False)
+        return True
+
     def action_help(self) -> None:
         """Explain the keys of what has the focus."""
         from sdtui.screens.help import HelpScreen  # noqa: PLC0415  # rare
@@ -232,6 +254,8 @@ class SdTui(Wire):
         """Take settings into use at once and keep them."""
         before, self.settings = self.settings, replace(self.settings, **changes)
         self.theme = self.settings.theme
+        if self.theme != before.theme:
+            self.call_after_refresh(self._redraw_screens)
         self.hub.period_s = self.settings.period_s
         self.sends_changes = self.settings.frames == "changed"
         if self.settings.language != before.language:
@@ -241,6 +265,11 @@ class SdTui(Wire):
             save_settings(self.settings)
         except SdError as error:
             self.tell(error)
+
+    def _redraw_screens(self) -> None:
+        """Draw every open screen in the colours of another theme; lines hold their own."""
+        for screen in self._whole_screens():
+            screen.redraw()
 
     async def _rebuild_screens(self) -> None:
         """Compose every open screen anew: labels that stand in it are of the old language."""
@@ -265,10 +294,7 @@ class SdTui(Wire):
         """Give the mouse to the terminal, for its own selection, or take it back."""
         taken = not self.settings.mouse
         self.settings = replace(self.settings, mouse=taken)
-        driver = self._driver
-        if driver is not None:
-            switch = "_enable_mouse_support" if taken else "_disable_mouse_support"
-            getattr(driver, switch, lambda: None)()
+        self.take_mouse(taken)
         self.notify(
             _("The mouse works in sdtui again")
             if taken

@@ -16,10 +16,10 @@ from sdcore.runs.paths import make_private
 from sdcore.text import clean_line
 from sdtui.language import _
 from sdtui.live.curve import Curve
+from sdtui.live.curve_columns import NAMES
 from sdtui.widgets.chart_picture import Picture, png, svg
 
-_COLUMNS = ("step", "at", "epoch", "loss", "lr", "grad_norm", "images_per_s",
-            "gpu_allocated", "gpu_peak")  # fmt: skip
+_COLUMNS = ("step", *(name for name in NAMES if name != "step"))
 _WHOLE = {"step", "gpu_allocated", "gpu_peak"}
 _AT_ONCE = 4096  # rows written in one go; another thread gets its turn between them
 

@@ -1,13 +1,12 @@
 """The values that no output may show, as far as they can be known."""
 
 import os
-import tomllib
 from typing import Any
 
 from sdcore.launch.plan import MASK, is_secret
-from sdcore.runs.files import read_plain
 from sdcore.runs.logs import Mask
 from sdcore.runs.paths import RunDir
+from sdtui.frozen import read_task
 
 
 def mask_of(run: RunDir) -> Mask:
@@ -15,11 +14,8 @@ def mask_of(run: RunDir) -> Mask:
 
     The second covers a token that the launching shell passed on, as long as it is set here too.
     """
-    try:
-        table = tomllib.loads(read_plain(run.task).decode("utf-8", "replace")).get("env", {})
-    except (OSError, ValueError, RecursionError):
-        table = {}  # no task that can be read: nothing is known of its secrets
-    own = table if isinstance(table, dict) else {}
+    table = read_task(run).get("env")
+    own = table if isinstance(table, dict) else {}  # nothing is known of the secrets of no task
     pairs = [*own.items(), *os.environ.items()]
     return Mask(v for name, v in pairs if is_secret(name) and isinstance(v, str) and v != MASK)
 

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sdcore.errors import UsageError
 from sdcore.runs.files import write_bytes
@@ -17,8 +17,6 @@ from sdcore.runs.paths import make_private
 from sdcore.text import clean_line
 from sdtui.language import LANGUAGES
 
-Link = Literal["auto", "slow", "fast"]
-Frames = Literal["changed", "stock"]
 CHOICES: dict[str, tuple[str, ...]] = {
     "language": ("auto", *LANGUAGES),
     "link": ("auto", "slow", "fast"),
@@ -96,10 +94,21 @@ def load_settings() -> Settings:
         if key not in known:
             problems.append(f"{path}: console.{clean_line(key, 40)}: no such setting")
         elif not _fits(key, value):
-            problems.append(f"{path}: console.{key}: cannot be {clean_line(repr(value), 40)}")
+            problems.append(_cannot_be(key, value))
         else:
             taken[key] = value
     return replace(Settings(), **taken, problems=tuple(problems))
+
+
+def without(settings: Settings, key: str) -> Settings:
+    """Return the settings with the default for ``key``, and why among the problems."""
+    problem = _cannot_be(key, getattr(settings, key))
+    default = getattr(Settings(), key)
+    return replace(settings, **{key: default}, problems=(*settings.problems, problem))
+
+
+def _cannot_be(key: str, value: Any) -> str:
+    return f"{settings_file()}: console.{key}: cannot be {clean_line(repr(value), 40)}"
 
 
 def _fits(key: str, value: Any) -> bool:

@@ -4,6 +4,8 @@ Colours carry meaning only together with a glyph or a dash, so nothing is lost w
 colour-blind themes take their hues from Okabe and Ito's palette (https://jfly.uni-koeln.de/color/).
 """
 
+from collections.abc import Iterable
+
 from textual.theme import Theme
 
 from sdcore.runs.status import State
@@ -77,6 +79,12 @@ THEMES = (
         variables=_SAFE_LIGHT,
     ),
 )
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return the names of themes as they are offered: ours first."""
+    own = {theme.name for theme in THEMES}
+    return sorted(names, key=lambda name: (name not in own, name))
 
 
 def variables_for(*, dark: bool) -> dict[str, str]:

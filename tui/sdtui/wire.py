@@ -1,7 +1,8 @@
 """Between Textual and the terminal: sends changed cells only, and counts what is sent.
 
-This is the one module that overrides a private method of Textual (``App._display``); the version
-is pinned, tests hold this module to it, and the setting ``frames = "stock"`` goes around it.
+This is the one module that overrides private methods of Textual (``App._display`` and
+``App._fatal_error``) and asks its driver for more than it offers; ``frames`` reads its updates. The
+version is pinned, tests hold both to it, and the setting ``frames = "stock"`` goes around them.
 """
 
 import os
@@ -83,6 +84,11 @@ class Wire(App[Any]):
         """Draw every cell anew with the next frame: the terminal may show something else."""
         if self._frames is not None:
             self._frames.forget()
+
+    def take_mouse(self, taken: bool) -> None:
+        """Take the mouse from the terminal, or give it back for the terminal's own selection."""
+        switch = "_enable_mouse_support" if taken else "_disable_mouse_support"
+        getattr(self._driver, switch, lambda: None)()
 
     def on_mount(self) -> None:
         """Know nothing of the terminal after the console was suspended."""

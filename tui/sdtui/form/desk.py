@@ -31,6 +31,7 @@ from sdcore.text import clean_line
 from sdtui.form.draft import Draft, FormProblem
 from sdtui.form.entries import Raw, raw_of
 from sdtui.form.facts import Look
+from sdtui.form.paths import here
 from sdtui.language import _, ngettext
 
 # What the helper needs to know of the training settings to find model and data.
@@ -149,7 +150,7 @@ class Desk:
 
     def final_task(self) -> TaskSpec | None:
         """Return the task with its folders as they lie on this host."""
-        return resolve_sources(self.task, _here()) if self.task else None
+        return resolve_sources(self.task, here()) if self.task else None
 
     def troubles(self) -> list[FormProblem]:
         """Return what is wrong, with the paths at which nothing fit was found."""
@@ -221,7 +222,7 @@ class Desk:
                 task = TaskSpec.model_validate({"mounts": mounts, "train": inner})
             except ValueError:
                 continue
-            return to_table(resolve_sources(task, _here()))
+            return to_table(resolve_sources(task, here()))
         return {}
 
     # Presets.
@@ -284,7 +285,7 @@ class Desk:
         if self.origin is not None and self.origin.parent != shipped_folder():
             return self.origin
         name = self.draft.get("name")
-        return _here() / f"{name if isinstance(name, str) and name else 'task'}.toml"
+        return here() / f"{name if isinstance(name, str) and name else 'task'}.toml"
 
     # The draft on disk.
     def restore(self) -> bool:
@@ -355,14 +356,6 @@ def same_file(path: Path, other: Path | None) -> bool:
         return other is not None and path.samefile(other)
     except OSError:
         return False
-
-
-def _here() -> Path:
-    """Return where relative paths begin; the folder we started in may be gone."""
-    try:
-        return Path.cwd()
-    except OSError:
-        return Path("/")
 
 
 def _valid_mount(table: dict[str, Any]) -> bool:

@@ -3,7 +3,6 @@
 A key that is not there is left out of the task. Nothing is lost on the way to a task and back.
 """
 
-import copy
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -242,10 +241,6 @@ class Draft:
         if not all(isinstance(text, str) for text in texts):
             raise ValueError("this is no draft")
         return draft
-
-    def copy(self) -> Self:
-        """Return an independent copy."""
-        return copy.deepcopy(self)
 
 
 def _platform_problems(row: EnvRow) -> Iterator[FormProblem]:

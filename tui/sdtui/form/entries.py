@@ -3,7 +3,6 @@
 A field that the models gain appears here by itself; only its short label is kept in ``labels``.
 """
 
-import json
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -143,8 +142,3 @@ def value_of(key: str, raw: Raw) -> Any:
     if kind == "switch":
         return {"true": True, "false": False}.get(raw, raw)
     return raw
-
-
-def shown_raw(raw: Raw) -> str:
-    """Write what is typed as one text."""
-    return raw if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False)[1:-1]

@@ -16,6 +16,14 @@ _MOST_STUCK = 4
 _at_work = threading.Semaphore(_MOST_STUCK)
 
 
+def here() -> Path:
+    """Return where relative paths begin; the folder we started in may be gone."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path("/")
+
+
 async def aside(call: Callable[[], T], patience_s: float = _PATIENCE_S) -> T | None:
     """Return what ``call`` returns, asked in a thread; None when it fails or takes too long.
 

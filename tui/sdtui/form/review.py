@@ -17,6 +17,7 @@ from sdtui.form.sections import Section
 from sdtui.form.summary import plan_words
 from sdtui.language import N_, _
 from sdtui.told import told
+from sdtui.widgets.line import alike
 
 _GLYPHS = {"error": "✗", "warning": "!", "note": "·"}
 
@@ -53,7 +54,7 @@ class ReviewText(Widget, can_focus=True):
 
     def set(self, text: Text) -> None:
         """Show ``text``."""
-        if text != self._text or text.spans != self._text.spans:
+        if not alike(text, self._text):
             self._text = text
             self.refresh(layout=True)
 

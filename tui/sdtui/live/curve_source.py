@@ -20,6 +20,7 @@ import numpy as np
 from sdcore.runs.files import LineTail, open_plain
 from sdcore.runs.follow import StepMetrics, step_metrics
 from sdtui.live.curve_columns import WIDTH, Column, Columns, packed, rows_of
+from sdtui.live.spread import coarse_to_fine
 
 _END = -1.0  # in the place of an attempt: this row holds the offset, not a step
 _ROW_BYTES = WIDTH * 8
@@ -35,20 +36,13 @@ def sample(path: Path, size: int, seconds: float = _SAMPLE_S) -> Column:
     found: dict[int, list[StepMetrics]] = {}
     end = time.monotonic() + seconds
     with open_plain(path) as file:
-        for place in [_CHUNKS - 1, *_coarse_to_fine(_CHUNKS)]:
+        for place in [_CHUNKS - 1, *coarse_to_fine(_CHUNKS)]:
             offset = max(0, size - _CHUNK) * place // (_CHUNKS - 1)
             chunk = os.pread(file.fileno(), _CHUNK, offset)
             found[offset] = list(_steps(chunk.split(b"\n")[1 if offset else 0 : -1]))
             if time.monotonic() > end:
                 break
     return rows_of(line for offset in sorted(found) for line in found[offset])
-
-
-def _coarse_to_fine(count: int) -> Iterator[int]:
-    """Yield 0 to ``count`` - 1, a power of 2, each next one halfway between earlier ones."""
-    bits = count.bit_length() - 1
-    for number in range(count):
-        yield int(f"{number:0{bits}b}"[::-1], 2)
 
 
 def _steps(lines: list[bytes]) -> Iterator[StepMetrics]:

@@ -29,6 +29,7 @@ from sdtui.live.gpu_record import (
 )
 from sdtui.live.gpu_track import TIME, WINDOWS_S, Bins, History, Ring, Values, shares
 from sdtui.live.host import HostReader, HostView
+from sdtui.live.spread import coarse_to_fine
 
 BUDGET_S = 0.012  # of one look
 _CHUNK = 1 << 16
@@ -138,7 +139,8 @@ class GpuReader:
         self._back = begin + min(head, whole)
         self._large = self._back > _SMALL
         if self._large:
-            self._places = _spread_places(self._back)
+            end = self._back  # that one moves while the places are visited
+            self._places = (at * end // _STRATA for at in coarse_to_fine(_STRATA))
         opening = (parse(line, _latest()) for line in first.split(b"\n")[:-1])
         self._start = next((found[0] for found in opening if found is not None), None)
         return self._take_later(chunk[head:whole].split(b"\n"))
@@ -278,13 +280,6 @@ class GpuReader:
 def _latest() -> float:
     """Return the latest time that a sound line can have: a day ahead, for clocks that differ."""
     return time.time() + 86_400
-
-
-def _spread_places(size: int) -> Iterator[int]:
-    """Yield ``_STRATA`` offsets below ``size``; any first part of them is spread evenly."""
-    bits = _STRATA.bit_length() - 1
-    for number in range(_STRATA):
-        yield int(f"{number:0{bits}b}"[::-1], 2) * size // _STRATA
 
 
 def _line_at(path: Path, place: int) -> bytes:

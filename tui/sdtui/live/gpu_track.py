@@ -45,11 +45,6 @@ class Ring:
         self._rows[self._low - len(rows) : self._low] = rows
         self._low -= len(rows)
 
-    @property
-    def full(self) -> bool:
-        """Say whether nothing earlier fits."""
-        return self._high - self._low >= self._keep
-
     def view(self) -> Values:
         """Return the rows; later growth does not touch them."""
         rows = self._rows[self._low : self._high]

@@ -31,9 +31,9 @@ class TooSmall(Line):
 class ConsoleScreen(Screen[None]):
     """A screen of the console. It can be rebuilt at any time: its state lives in the app.
 
-    Subclasses implement ``body`` and ``draw``; they set ``MODE`` to their name in ``bars.SCREENS``.
-    The classes ``-two`` (from 100 columns), ``-three`` (from 140) and ``-tall`` (from 36 rows) are
-    set by size for the stylesheets.
+    Subclasses implement ``body`` and ``show``; they set ``MODE`` to their name in ``bars.SCREENS``.
+    The classes ``-one``, ``-two`` (from 100 columns) and ``-three`` (from 140), ``-low`` and
+    ``-tall`` (from 36 rows) are set by size for the stylesheets.
     """
 
     MODE: ClassVar[str] = ""
@@ -54,6 +54,12 @@ class ConsoleScreen(Screen[None]):
     def console_app(self) -> "SdTui":
         """The app, with its type."""
         return cast("SdTui", self.app)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all its parts are there to be drawn in: not while it comes or goes."""
+        bars = (TopBar, KeyBar)  # the first part and the last
+        return self.is_attached and self.is_mounted and all(self.query(bar) for bar in bars)
 
     def compose(self) -> ComposeResult:
         """Put the bars around the body."""
@@ -98,7 +104,7 @@ class ConsoleScreen(Screen[None]):
 
     def redraw(self) -> None:
         """Draw everything from the app's last view."""
-        if self.is_mounted:
+        if self.whole:
             self.show(self.console_app.view)
             self.draw_bars()
 

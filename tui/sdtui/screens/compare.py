@@ -12,11 +12,12 @@ from sdcore import units
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import Status
 from sdtui import phrases
+from sdtui.frozen import read_task
 from sdtui.language import N_, _
 from sdtui.live.hub import MOST_OVERLAYS
 from sdtui.live.snapshot import View
 from sdtui.screens.base import ConsoleScreen
-from sdtui.screens.compare_params import differences, flat, read_task
+from sdtui.screens.compare_params import differences, flat
 from sdtui.screens.compare_table import CompareTable, Row
 from sdtui.theme import GLYPHS
 

@@ -1,25 +1,14 @@
 """In what the tasks of several runs differ: pure, over the tables of their ``task.toml``."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sdcore.launch.plan import MASK, is_secret
-from sdcore.runs.files import read_plain
-from sdcore.runs.paths import RunDir
 from sdcore.text import clean_line
 
 ABSENT = "–"
 _DEEPEST = 32  # tables in each other; a key of a thousand dots is damage
 _NOT_COMPARED = {"name", "description"}  # they always differ, and stand above the table anyway
-
-
-def read_task(run: RunDir) -> dict[str, Any]:
-    """Return the table of a run's frozen task; empty when it cannot be read."""
-    try:
-        return tomllib.loads(read_plain(run.task).decode("utf-8", "replace"))
-    except (OSError, ValueError, RecursionError):
-        return {}
 
 
 def flat(table: Mapping[str, Any], same: Mapping[str, str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from sdtui.language import N_, _
-from sdtui.widgets.task_table import fit
+from sdtui.widgets.cells import fit
 
 _LABEL, _LEAST = 26, 14  # cells of the labels, and of a run's column at least
 _BLANK = Segment(" ", Style())  # with a style: the filter for NO_COLOR fails on a cell without

@@ -143,9 +143,7 @@ class ImagesScreen(ConsoleScreen):
         """Copy the path of the chosen picture."""
         sample = self.chosen_sample()
         if sample is not None:
-            from sdtui.copying import copy  # noqa: PLC0415  # rare
-
-            self.notify(copy(self.app, str(sample.path), _("the path")), markup=False)
+            self.console_app.copy_text(str(sample.path), _("the path"))
 
     def action_sharp(self) -> None:
         """Show the chosen picture by the terminal's own graphics."""

@@ -113,6 +113,7 @@ class NewScreen(FormScreen):
         if self._checker is not None:
             self._checker.close()
             self._checker, self._wish, self._asked = None, None, None
+            self._newest = {"look": 0, "check": 0}  # an answer on its way finds nobody waiting
             self.busy = False
 
     def look(self) -> None:
@@ -233,11 +234,10 @@ class NewScreen(FormScreen):
 
     def action_copy_command(self) -> None:
         """Copy the whole command, secrets masked."""
-        from sdtui.copying import copy  # noqa: PLC0415  # rare
-        from sdtui.form.review import command_words  # noqa: PLC0415
+        from sdtui.form.review import command_words  # noqa: PLC0415  # rare
 
         self.judge()
-        self.notify(copy(self.app, command_words(self.desk), _("the command")), markup=False)
+        self.console_app.copy_text(command_words(self.desk), _("the command"))
 
     def forget(self) -> None:
         """Drop the draft: it was started, and stands in the run's own record."""

@@ -13,6 +13,7 @@ from textual.widgets import OptionList
 
 from sdtui.language import LANGUAGES, N_, _
 from sdtui.phrases import state_name
+from sdtui.theme import in_order
 
 if TYPE_CHECKING:
     from sdtui.app import SdTui
@@ -61,7 +62,7 @@ class Commands(Provider):
 
     def _settings(self) -> Iterable[tuple[str, str, IgnoreReturnCallbackType]]:
         app = cast("SdTui", self.app)
-        for theme in sorted(app.available_themes, key=lambda name: (name[:5] != "sdtui", name)):
+        for theme in in_order(app.available_themes):
             words = _("Theme: {name}").format(name=theme)
             yield words, "", partial(app.change_settings, theme=theme)
         for code, name in LANGUAGES.items():

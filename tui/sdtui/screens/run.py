@@ -1,6 +1,5 @@
 """One run live: chart, GPUs, log, checkpoints and events, samples; and what one does to it."""
 
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -11,11 +10,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 
 from sdcore.errors import SdError
-from sdcore.runs.files import read_plain
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import Status
 from sdcore.text import clean_line
 from sdtui import actions, phrases
+from sdtui.frozen import read_task
 from sdtui.language import N_, _
 from sdtui.live.snapshot import RunSnapshot, View
 from sdtui.screens.base import ConsoleScreen
@@ -263,13 +262,14 @@ class RunScreen(ConsoleScreen):
 
     def action_export(self) -> None:
         """Write the chart to files."""
-        from sdtui.screens.run_dialogs import AskFolder  # noqa: PLC0415  # rare
+        from sdtui.form.paths import here  # noqa: PLC0415  # rare
+        from sdtui.screens.run_dialogs import AskFolder  # noqa: PLC0415
 
         def take(folder: str | None) -> None:
             if folder:
                 self._begin_export(Path(folder).expanduser())
 
-        self.app.push_screen(AskFolder(_("Export the chart as CSV, SVG and PNG"), Path.cwd()), take)
+        self.app.push_screen(AskFolder(_("Export the chart as CSV, SVG and PNG"), here()), take)
 
     def _begin_export(self, folder: Path) -> None:
         """Take what is shown now; writing it may take long, so that is done aside."""
@@ -300,10 +300,7 @@ def _not_written(folder: Path, error: OSError) -> SdError:
 
 def checkpoint_interval(run: RunDir) -> int | None:
     """Return the steps between two checkpoints, by the run's frozen task; None if it has none."""
-    try:
-        table = tomllib.loads(read_plain(run.task).decode("utf-8", "replace"))
-    except (OSError, ValueError, RecursionError):
-        return None
+    table = read_task(run)
     train = table.get("train")
     if "command" in table or not isinstance(train, dict):
         return None

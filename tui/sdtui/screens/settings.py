@@ -11,6 +11,7 @@ from textual.widgets import Label, Select, Static
 
 from sdtui.language import LANGUAGES, N_, _
 from sdtui.settings import CHOICES, settings_file
+from sdtui.theme import in_order
 
 if TYPE_CHECKING:
     from sdtui.app import SdTui
@@ -63,7 +64,7 @@ class SettingsScreen(ModalScreen[None]):
 
     def _choices(self, key: str) -> list[tuple[str, str]]:
         if key == "theme":
-            names = sorted(self.app.available_themes, key=lambda name: (name[:5] != "sdtui", name))
+            names = in_order(self.app.available_themes)
             return [(name, name) for name in names]
         return [(LANGUAGES.get(word) or _(_WORDS[word]), word) for word in CHOICES[key]]
 

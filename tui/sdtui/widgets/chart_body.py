@@ -252,14 +252,6 @@ class ChartBody(Pane):
         stem = f"{'chart' if status is None else status.id}-{self.state.metric}"
         return lambda folder: export_all(folder, stem, picture, curves)
 
-    def export(self, folder: Path) -> list[Path]:
-        """Write what is shown as CSV, SVG and PNG and return the files; see ``export_job``.
-
-        Raises:
-            SdError: It cannot be written, or is still being read.
-        """
-        return self.export_job()(folder)
-
 
 def _happened(snapshot: RunSnapshot) -> tuple[object, ...]:
     """Return what the marks of a run go by; its events only ever become more."""

@@ -14,7 +14,8 @@ from sdtui.live.gpu_track import (
     Columns,
     columns,
 )
-from sdtui.widgets.gpu_lines import Row, both_ends, fitted
+from sdtui.widgets.cells import fit
+from sdtui.widgets.gpu_lines import Row, both_ends
 from sdtui.widgets.spark import band, nice_top
 
 GIB = 1 << 30
@@ -87,7 +88,7 @@ def _title(title: str, unit: str, divisor: float, found: Columns, width: int) ->
     left: Row = ((f"{'':{_AXIS}}", ""), (title, "strong"))
     if not seen.any():
         text = _("no reading")
-        return (*left, (fitted(f"  {text}", width - _AXIS - cell_len(title)), "faint"))
+        return (*left, (fit(f"  {text}", width - _AXIS - cell_len(title)), "faint"))
     low, mean, high = (
         part / divisor
         for part in (found.low[seen].min(), found.mean[seen].mean(), found.high[seen].max())

@@ -10,9 +10,10 @@ from sdtui.language import _
 from sdtui.live.gpu_track import WINDOWS_S, Values
 from sdtui.live.host import BUSY, RUN_CPU, TIME, HostView
 from sdtui.widgets import gpu_words as words
-from sdtui.widgets.gpu_lines import Row, fitted
+from sdtui.widgets.cells import bar, fit
+from sdtui.widgets.gpu_lines import Row
 from sdtui.widgets.gpu_rows import Facts, Look
-from sdtui.widgets.spark import bar, nice_top, spark
+from sdtui.widgets.spark import nice_top, spark
 
 
 def no_gpu_rows(facts: Facts, width: int, look: Look) -> list[Row]:
@@ -68,7 +69,7 @@ def host_rows(host: HostView, width: int, look: Look) -> list[Row]:
 
 
 def _label(text: str) -> tuple[str, str]:
-    return (fitted(f"  {text}", 8), "strong")
+    return (fit(f"  {text}", 8), "strong")
 
 
 def _graph(
@@ -101,7 +102,7 @@ def process_rows(facts: Facts, width: int, most: int) -> list[Row]:
     rows = _on_devices(facts) or _of_run(facts)
     if not rows or most < 2:
         return []
-    title = (fitted(_("processes"), width), "faint")
+    title = (fit(_("processes"), width), "faint")
     shown = rows[: most - 1]
     if len(rows) > len(shown):
         left = _("… {n} more").format(n=len(rows) - len(shown) + 1)

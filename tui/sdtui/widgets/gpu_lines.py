@@ -24,13 +24,6 @@ def both_ends(left: Row, right: Row, width: int) -> Row:
     return (*left, (" " * room, ""), *right) if room > 0 else left
 
 
-def fitted(text: str, width: int) -> str:
-    """Return ``text`` in exactly ``width`` cells, cut with an ellipsis."""
-    if cell_len(text) > width > 1:
-        return set_cell_size(text, width - 1) + "…"
-    return set_cell_size(text, max(0, width))
-
-
 def cut(row: Row, width: int) -> Row:
     """Return the row, ended by an ellipsis where it is too long."""
     if width_of(row) <= width:

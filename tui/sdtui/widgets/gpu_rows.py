@@ -15,8 +15,9 @@ from sdtui.live.gpu import Device, GpuView
 from sdtui.live.gpu_track import MEMORY, UTIL, columns
 from sdtui.theme import GLYPHS
 from sdtui.widgets import gpu_words as words
-from sdtui.widgets.gpu_lines import Row, both_ends, fitted, width_of
-from sdtui.widgets.spark import bar, spark
+from sdtui.widgets.cells import bar, fit
+from sdtui.widgets.gpu_lines import Row, both_ends, width_of
+from sdtui.widgets.spark import spark
 
 MOST_LINES = 5  # of one device
 # Cells from which the power stands with its limit: in the one line of a device, in one of several.
@@ -164,7 +165,7 @@ def device_rows(facts: Facts, place: int, lines: int, width: int, look: Look) ->
 
 def _name(device: Device, room: int) -> tuple[str, str]:
     name = words.name_of(device.sample)
-    return (fitted(name, max(0, room)) if cell_len(name) > room else name, "faint")
+    return (fit(name, max(0, room)) if cell_len(name) > room else name, "faint")
 
 
 def rank0(facts: Facts) -> int:
@@ -191,7 +192,7 @@ def _one_line(facts: Facts, device: Device, head: tuple[str, str], width: int, l
         return (*start, *end)
     graph, memory = (room, 0) if room < 18 else (room - room // 3, room // 3)
     if sample.utilization is None:  # an instance: the driver tells none of it
-        start = (*start, (" " + fitted(words.name_of(sample), graph), "faint"))
+        start = (*start, (" " + fit(words.name_of(sample), graph), "faint"))
     else:
         start = (*start, (" " + _spark(facts, device, UTIL, graph, look), "graph"))
     if memory:

@@ -20,8 +20,8 @@ from sdcore.runs.fields import Fields
 from sdtui import phrases
 from sdtui.language import N_, _
 from sdtui.live.snapshot import RunSnapshot
+from sdtui.widgets.cells import JOINER, fit
 from sdtui.widgets.pane import Pane
-from sdtui.widgets.task_table import JOINER, fit
 
 _MOST = 500  # events shown; a run of days has some thousand samples and checkpoints
 _INDENT = 6  # cells: what follows a time of day

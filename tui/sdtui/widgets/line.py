@@ -28,7 +28,7 @@ class Line(Static):
     def set(self, text: Text | str) -> None:
         """Show ``text``; styles count as a difference, too."""
         new = as_text(text)
-        if new == self._shown and new.spans == self._shown.spans:
+        if alike(new, self._shown):
             return
         self._shown = new
         self.update(new, layout=False)
@@ -40,6 +40,11 @@ def clickable(action: str) -> Style:
     Textual's own ``@click`` would also draw it as a link, in colours of its own.
     """
     return Style(meta={_ACTION: action})
+
+
+def alike(one: Text, other: Text) -> bool:
+    """Say whether two texts look the same: Rich leaves the style of the whole out of account."""
+    return one == other and one.style == other.style
 
 
 def as_text(text: Text | str) -> Text:

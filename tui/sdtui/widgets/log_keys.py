@@ -6,8 +6,6 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
-from sdcore.errors import SdError
-from sdtui.copying import copy
 from sdtui.language import N_, _, ngettext
 from sdtui.live.log_levels import Level
 from sdtui.live.log_query import Query
@@ -258,14 +256,9 @@ class LogKeys(Widget):
         """Hand on what the thread gathered, and say where it is."""
         view = self._view
         what = ngettext("{n} line", "{n} lines", copied.lines).format(n=copied.lines)
-        try:
-            words = copy(view.app, copied.text, what)
-        except SdError as error:
-            cast("SdTui", view.app).tell(error)
+        more = _("the rest of the marked lines was too much") if copied.cut else ""
+        if not cast("SdTui", view.app).copy_text(copied.text, what, more):
             return
-        if copied.cut:
-            words += "\n" + _("the rest of the marked lines was too much")
-        view.notify(words, markup=False)
         view.mark = view.cursor = None
         view.draw()
         view.refresh_bindings()

@@ -187,7 +187,10 @@ def pager(wish: str) -> list[str] | None:
 
     Any other program than less may obey what a log holds, so it is not used.
     """
-    words = shlex.split(wish) if wish else []
+    try:
+        words = shlex.split(wish)
+    except ValueError:  # a quote without its other half
+        words = []
     name = words[0] if words and Path(words[0]).name == "less" else "less"
     found = shutil.which(name)
     return [found, "-+r", "-+R", "-S", "+G"] if found else None

@@ -23,8 +23,17 @@ class PaneTitle(Line):
     }
     """
 
+    _words: tuple[Text | str, str] | None = None  # as they were drawn
+
+    def notify_style_update(self) -> None:
+        """Take the colours of another theme: the rule holds its own."""
+        super().notify_style_update()
+        if self._words is not None and self.is_mounted:
+            self.call_after_refresh(self.draw, *self._words)
+
     def draw(self, words: Text | str, right: str = "") -> None:
         """Show ``words`` in the rule, and ``right`` at its end."""
+        self._words = words, right
         rule = self.get_component_rich_style("title--rule", partial=True)
         text = Text().append("── ", style=rule)  # a style of the whole would colour the words, too
         text.append_text(words if isinstance(words, Text) else Text(words))
@@ -37,7 +46,7 @@ class PaneTitle(Line):
 
 
 class Pane(Vertical):
-    """A titled part. Subclasses compose ``body()`` and set ``title``."""
+    """A titled part. Subclasses compose ``body`` and return ``title_words``."""
 
     DEFAULT_CSS = """
     Pane { height: 1fr; width: 1fr; }

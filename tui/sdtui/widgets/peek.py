@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rich.cells import cell_len, set_cell_size
 from rich.style import Style
 from rich.text import Text
 from textual.widgets import Static
@@ -18,6 +19,7 @@ from sdtui import phrases
 from sdtui.language import N_, _
 from sdtui.secrets import mask_of
 from sdtui.theme import GLYPHS
+from sdtui.widgets.line import alike
 
 _TOLD = {"model", "data", "plan"}
 _LAST_LINES = 6
@@ -80,7 +82,7 @@ class Peek(Static):
         """Show a run, or nothing; sends nothing when nothing changed."""
         low = self.size.height <= 4
         text = Text() if status is None else self._text(status, facts, low=low)
-        if text != self._shown or text.spans != self._shown.spans:
+        if not alike(text, self._shown):
             self._shown = text
             self.update(text, layout=False)
 
@@ -120,9 +122,9 @@ class Peek(Static):
         if remedy:
             rows.append(Text(_("remedy: {words}").format(words=remedy)))
         rows.append(Text())
-        for label, words in pairs(status):
-            row = Text(_("{label}: ").format(label=_(label)), style=faint)
-            rows.append(row.append(words, style=Style(dim=False)))
+        told = [(_("{label}: ").format(label=_(label)), words) for label, words in pairs(status)]
+        width = max((cell_len(label) for label, _words in told), default=0)
+        rows += [Text().append(set_cell_size(label, width), faint).append(w) for label, w in told]
         if facts.lines:
             rows += [Text(), *(Text(line) for line in facts.lines)]
         if facts.last_lines:

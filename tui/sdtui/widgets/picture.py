@@ -19,7 +19,7 @@ from textual.widget import Widget
 from textual.worker import get_current_worker
 
 from sdtui.live.pictures import Picture, load
-from sdtui.widgets.gpu_lines import fitted
+from sdtui.widgets.cells import fit
 
 if TYPE_CHECKING:
     from sdtui.app import SdTui
@@ -215,7 +215,7 @@ class PictureGrid(Widget):
             return [self._caption(tile.caption, wide, chosen=place == self._chosen)]
         if picture is not None and picture.trouble and line == 0:
             trouble = self.get_component_rich_style("pictures--trouble", partial=True)
-            return [Segment(fitted(f"✗ {picture.trouble}", wide), trouble)]
+            return [Segment(fit(f"✗ {picture.trouble}", wide), trouble)]
         if line < len(drawn.rows) and picture is not None:
             return [*drawn.rows[line], Segment(" " * (wide - picture.cols))]
         return [Segment(" " * wide)]
@@ -223,7 +223,7 @@ class PictureGrid(Widget):
     def _caption(self, words: str, wide: int, *, chosen: bool) -> Segment:
         name = "pictures--chosen" if chosen else "pictures--caption"
         style = self.get_component_rich_style(name, partial=True)
-        return Segment(fitted(f"▸{words}" if chosen else words, wide), style)
+        return Segment(fit(f"▸{words}" if chosen else words, wide), style)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from sdtui import phrases
 from sdtui.language import _
 from sdtui.theme import GLYPHS
 from sdtui.widgets.line import Line
-from sdtui.widgets.task_table import bar
+from sdtui.widgets.task_table import progress_bar
 
 
 class RunHeader(Vertical):
@@ -110,7 +110,7 @@ class RunHeader(Vertical):
         cells = width - cell_len(words) - 4
         text = Text(" ")
         if cells >= 10:
-            text.append(bar(phrases.share(status) or 0.0, cells), style=self._style("bar"))
+            text.append(progress_bar(phrases.share(status) or 0.0, cells), style=self._style("bar"))
             text.append("  ")
         return text.append(words).append(" ")
 

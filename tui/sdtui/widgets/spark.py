@@ -7,7 +7,6 @@ import numpy as np
 from sdtui.live.gpu_track import Columns, Values
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_EIGHTHS = " ▏▎▍▌▋▊▉"
 # Bits of a braille cell, from the lowest of its four dots up: left column, right column.
 _DOTS = ((0x40, 0x80), (0x04, 0x20), (0x02, 0x10), (0x01, 0x08))
 
@@ -23,13 +22,6 @@ def spark(values: Values | Sequence[float], low: float, high: float) -> str:
             place = int((value - low) / span * len(_BLOCKS))
             marks.append(_BLOCKS[min(len(_BLOCKS) - 1, max(0, place))])
     return "".join(marks)
-
-
-def bar(share: float, width: int) -> str:
-    """Return a bar of ``width`` cells filled up to ``share``, 0 to 1, without the empty rest."""
-    eighths = round(min(1.0, max(0.0, share)) * width * 8)
-    full, part = divmod(eighths, 8)
-    return "█" * full + (_EIGHTHS[part] if part else "")
 
 
 def band(columns: Columns, width: int, height: int, low: float, high: float) -> list[str]:

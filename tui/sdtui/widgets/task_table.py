@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -19,9 +19,9 @@ from sdcore.runs.status import LIVE, State, Status
 from sdtui import phrases
 from sdtui.language import N_, _
 from sdtui.theme import GLYPHS
+from sdtui.widgets.cells import bar, fit
 
 _BAR = 8  # cells of a row's progress bar
-_EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +49,9 @@ class Column:
     most: int = 200
 
 
-def bar(share: float | None, width: int) -> str:
-    """Draw a bar of ``width`` cells in eighths of a cell; blank where the length is not known."""
-    if share is None:
-        return " " * width
-    eighths = int(share * width * 8)
-    full, part = divmod(eighths, 8)
-    return ("█" * full + (_EIGHTHS[part] if full < width and part else "")).ljust(width, "·")
+def progress_bar(share: float | None, width: int) -> str:
+    """Draw a bar of ``width`` cells; blank where the length is not known."""
+    return " " * width if share is None else bar(share, width).ljust(width, "·")
 
 
 def _progress(status: Status, _now: float) -> str:
@@ -63,7 +59,7 @@ def _progress(status: Status, _now: float) -> str:
     if done is None:
         steps = UNKNOWN if status.step is None else f"{status.step:,}"
         return steps.rjust(_BAR + 5)
-    return f"{bar(done, _BAR)}{int(done * 100):4d}%"
+    return f"{progress_bar(done, _BAR)}{int(done * 100):4d}%"
 
 
 def _note(status: Status, _now: float) -> str:
@@ -97,7 +93,6 @@ COLUMNS = (
            lambda s, now: phrases.age_words(now - phrases.created(s.id)), right=True),
     Column("note", N_("note"), 14, 3, _note, grow=3),
 )  # fmt: skip
-JOINER = "\u200d"  # makes one sign of several, of a width that terminals disagree about
 _LEAD = 4  # cells before the first column: cursor, mark, glyph, blank
 
 
@@ -126,16 +121,6 @@ def _given_to_the_last(placed: list[tuple[Column, int]], width: int) -> list[tup
     if left > 0 and placed[-1][0].id == "note":
         placed[-1] = (placed[-1][0], placed[-1][1] + left)
     return placed
-
-
-def fit(text: str, cells: int, *, right: bool = False) -> str:
-    """Cut or pad ``text`` to exactly ``cells`` cells."""
-    text = text.replace(JOINER, "")
-    length = cell_len(text)
-    if length > cells:
-        text = set_cell_size(text, cells - 1).rstrip() + "…"
-        length = cell_len(text)
-    return " " * (cells - length) + text if right else text + " " * (cells - length)
 
 
 class TaskTable(Widget, can_focus=True):
@@ -320,7 +305,7 @@ class TaskTable(Widget, can_focus=True):
             self.post_message(self.Opened())
 
     def action_mark(self) -> None:
-        """Mark, and go on to the next row."""
+        """Ask for the run under the cursor to be marked, or not any more."""
         if self.rows:
             self.post_message(self.Marked())
 

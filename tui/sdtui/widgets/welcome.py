@@ -13,6 +13,7 @@ from sdcore import units
 from sdcore.text import clean_line
 from sdtui.language import N_, _, ngettext
 from sdtui.told import told
+from sdtui.widgets.line import alike
 
 _GIB = 1 << 30
 _LARGE = 60 * _GIB  # what the 80 GB presets take, with room
@@ -139,7 +140,7 @@ class Welcome(Static, can_focus=True):
         """Show what is known of the host so far."""
         self._host = host
         text = self._text()
-        if text != self._shown:
+        if not alike(text, self._shown):
             self._shown = text
             self.update(text, layout=False)
 

@@ -317,8 +317,10 @@ def test_what_is_pasted_stands_in_the_field_once_and_clean() -> None:
         await _opened(driven, "demo")
         for editor in (TextEditor("name"), LinesEditor("train.validation_prompts", listed=True)):
             await driven.app.screen.mount(editor)
-            editor.post_message(events.Paste("a\x1b[2Jb"))
-            await driven.until(lambda: "ab" in _shown(editor))  # noqa: B023  # awaited here
+            editor.focus()
+            await driven.until(lambda: editor.has_focus)  # noqa: B023  # awaited here
+            driven.app.post_message(events.Paste("a\x1b[2Jb"))  # as the terminal's comes
+            await driven.until(lambda: "ab" in _shown(editor))  # noqa: B023  # likewise
             await driven.pilot.pause()
             assert _shown(editor) == "ab"
 

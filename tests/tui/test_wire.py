@@ -2,9 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,14 +28,9 @@ def without_time(text: str) -> str:
     return re.sub(r"\d\d:\d\d$", "", text, count=1, flags=re.MULTILINE)
 
 
-def acted(it: PtyConsole, act: Callable[[], None], *, must: bool = True) -> None:
-    """Do something and wait until the console has drawn its answer; ``must`` it have one?"""
-    before, end = it.sent, time.monotonic() + (30 if must else 2)
-    act()
-    while it.sent == before and time.monotonic() < end:
-        time.sleep(0.05)
-    assert it.sent > before or not must, it.text()
-    it.quiet()
+# Keys, and what stands on the screen once they are answered.
+WAY = [("\r", "train_loss"), ("4", "200 lines"), ("2", "Basics"), ("?", "esc close"),
+       ("\x1b", "Basics"), ("1", "by age")]  # fmt: skip
 
 
 def test_after_many_screens_the_terminal_shows_what_a_whole_repaint_shows() -> None:
@@ -45,12 +38,23 @@ def test_after_many_screens_the_terminal_shows_what_a_whole_repaint_shows() -> N
     some_runs()
     with PtyConsole(100, 30) as it:
         it.until("run-29")
-        keys = ["\x1b[B\x1b[B", "\r", "4", "\x1b[5~", "5", "2", "1", "?", "\x1b", "3", "6", "1"]
-        for act in (*(partial(it.press, key) for key in keys), partial(it.resize, 80, 24)):
-            acted(it, act, must=False)  # a key that comes before its pane is ready does nothing
-            before = it.text()
-            acted(it, lambda: it.press("\x0c"))  # ctrl+l draws every cell anew
-            assert without_time(it.text()) == without_time(before)
+        for key, shown in WAY:
+            it.press(key)
+            it.until(shown)
+            compare_with_a_whole_repaint(it)
+        it.resize(80, 24)
+        it.until(lambda: "30 runs" in it.text().split("\n")[19])
+        compare_with_a_whole_repaint(it)
+
+
+def compare_with_a_whole_repaint(it: PtyConsole) -> None:
+    """Compare what is shown with what ctrl+l, which draws every cell, makes of it."""
+    it.quiet(1.5)
+    before, sent = it.text(), it.sent
+    it.press("\x0c")
+    it.until(lambda: it.sent > sent + 1000)
+    it.quiet(1.0)
+    assert without_time(it.text()) == without_time(before)
 
 
 def test_the_terminals_own_size_counts() -> None:

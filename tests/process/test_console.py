@@ -34,9 +34,9 @@ def tmux(tmp_path: Path) -> Iterator[Tmux]:
 def test_from_an_empty_home_to_a_stopped_and_resumed_demo(tmux: Tmux) -> None:
     """Whoever opens it for the first time must see a picture of their training, not a manual."""
     tmux.start(80, 24)
-    tmux.comes("demo")
+    tmux.comes("d       the demo")
     tmux.press("d")  # the form, with the demo in it
-    tmux.comes("demo")
+    tmux.comes("300 steps")  # it is drawn, and what it takes was worked out
     tmux.press("C-r")  # create
     tmux.comes("train_loss", 120)
     run = the_run()

@@ -276,7 +276,7 @@ def test_training_settings_are_found_by_their_meaning() -> None:
         await driven.press("slash")
         await driven.type("mirror")
         await driven.until("Random flip")
-        assert "Centre crop" not in driven.text()
+        await driven.until(lambda: "Centre crop" not in driven.text())
         await driven.press("enter", "space")  # the first that was found
         assert desk_of(driven.app).raw("train.random_flip") == "true"
         await driven.press("slash", "escape")

@@ -1,6 +1,7 @@
 """What really goes to a terminal: the right picture, by few bytes."""
 
 import re
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -99,3 +100,39 @@ def test_a_live_run_stays_within_its_budget_of_bytes(home: Path, logs: bool) -> 
         for size, it, sent in zip(sizes, consoles, before, strict=True):
             rate = (it.sent - sent) / seconds / 1000
             assert 0.05 < rate <= BUDGET[*size, logs], f"{rate:.2f} KB/s at {size}"
+
+
+TWO_CHANGES = """
+from textual.app import App
+from textual.widgets import Static
+from sdtui.wire import CountingDriver, Wire
+
+class Two(Wire):
+    BINDINGS = [("a", "count")]
+    number = 0
+
+    def __init__(self):
+        super().__init__(driver_class=CountingDriver)
+
+    def compose(self):
+        yield Static("0" + " the quick brown fox" * 80, id="text")
+
+    def action_count(self):
+        self.number += 1
+        self._display(self.screen, None)  # as Textual does when a refresh finds nothing to draw
+        self.query_one("#text").update(str(self.number) + " the quick brown fox" * 80)
+
+Two().run()
+"""
+
+
+def test_a_refresh_that_draws_nothing_does_not_cost_the_next_one_a_whole_widget() -> None:
+    """Textual asks to display nothing many times a minute; the picture stays as it is."""
+    with PtyConsole(80, 24, argv=[sys.executable, "-c", TWO_CHANGES]) as it:
+        it.until("0 the")
+        it.quiet()
+        before = it.sent
+        it.press("a")
+        it.until("1 the")
+        it.quiet()
+        assert it.sent - before < 100

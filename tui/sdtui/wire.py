@@ -104,7 +104,8 @@ class Wire(App[Any]):
 
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
         if not self._sends_changes_of(renderable):
-            self.forget_screen()
+            if renderable is not None and not self._batch_count:  # else nothing is written
+                self.forget_screen()
             super()._display(screen, renderable)
             return
         try:

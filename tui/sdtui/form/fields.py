@@ -4,7 +4,7 @@ A row draws its own label and message, so that it costs two widgets and not five
 fields is mounted in a fraction of a second.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from rich.cells import set_cell_size
 from rich.style import Style
@@ -28,7 +28,8 @@ _WIDTHS = {"whole": 16, "number": 16, "switch": 16, "choice": 28}
 _MOST_LINES = 3
 
 
-class EditTaker:
+@runtime_checkable
+class EditTaker(Protocol):
     """A screen that takes what is typed.
 
     It is told at once and not by a message: the key that starts the task may be the very next
@@ -37,7 +38,6 @@ class EditTaker:
 
     def take_edit(self, key: str, raw: Raw) -> None:
         """Take what was typed into the field ``key``; an empty key is a change to the rows."""
-        raise NotImplementedError
 
 
 def tell_edit(widget: Widget, key: str, raw: Raw) -> None:

@@ -14,7 +14,7 @@ from textual.widgets import Input
 from sdtui.form.desk import SECTIONS, Desk, desk_of, section_of
 from sdtui.form.entries import Raw
 from sdtui.form.env import Env
-from sdtui.form.fields import EditTaker, LinesEditor
+from sdtui.form.fields import LinesEditor
 from sdtui.form.mounts import Mounts
 from sdtui.form.review import Review
 from sdtui.form.sections import Basics, Cluster, Command, Gpu, Section, help_of
@@ -32,7 +32,7 @@ _QUIET_S = 0.3  # without a key, until the whole form is judged
 _KEEP_S = 0.5  # without a key, until the draft is written
 
 
-class FormScreen(EditTaker, ConsoleScreen):
+class FormScreen(ConsoleScreen):
     """Shows the form part by part; subclasses say what follows from it."""
 
     MODE = "new"

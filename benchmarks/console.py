@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -41,7 +42,7 @@ for step in range(100000):
               "grad_norm": abs(random.gauss(0.4, 0.1))}})
     time.sleep(0.1)
 """
-KEYS = {"t, another metric": "t", "4 and 3, to the log and back": "43", "?, the help": "?\x1b"}
+KEYS = {"t, another metric": "t", "4 and 3, to the log and back": "43", "?, the help and away": "?"}
 LIVE = ("--name", "bench", "--steps", "150000", "--rate", "10", "--every", "500")
 QUIET = subprocess.DEVNULL
 Rows = list[tuple[str, str, str]]
@@ -143,23 +144,19 @@ def _spread(times: list[float]) -> str:
 
 
 def _answer(it: PtyConsole, key: str) -> float:
-    """Press a key and wait until the title of the screen's upper part is another.
+    """Press a key and wait until other panes stand on the screen, or a pane shows another thing.
 
-    The log at its foot changes all the time and does not count.
+    What changes by itself, the lines of a log for one, does not count.
     """
 
-    def shown() -> str:
-        return "".join(it.text().split("\n")[3:20])
+    def shown() -> list[str]:
+        return re.findall(r"── (\w+)", it.text())
 
-    def settled() -> str:
-        before = shown()
-        time.sleep(0.3)
-        return before if shown()[:60] == before[:60] else settled()
-
-    before = settled()[:60]
+    time.sleep(0.3)  # what the key before it set off is over
+    before = shown()
     begun = time.monotonic()
     it.press(key)
-    while shown()[:60] == before:
+    while shown() == before:
         if time.monotonic() - begun > 5:
             raise TimeoutError(it.text())
         time.sleep(0.001)

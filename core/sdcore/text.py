@@ -5,6 +5,7 @@ and terminals obey them: OSC 52 fills the clipboard, CSI 2J wipes the screen, a 
 turns a name around. Measured with Textual 8.2.8, ten of eleven widgets pass them on raw.
 """
 
+import os
 import re
 
 # CSI, OSC/DCS/SOS/PM/APC strings up to their end, and two-byte escapes; then single controls.
@@ -40,3 +41,11 @@ def clean_line(text: str, limit: int = 500) -> str:
 def last_overwrite(line: str) -> str:
     r"""What a terminal would show of a line that a progress bar rewrote with ``\r``."""
     return line.rstrip("\r").rpartition("\r")[2]
+
+
+def from_home(path: str) -> str:
+    """Return a typed path with ``~`` filled in; that of nobody on this host stays as it was typed.
+
+    ``Path.expanduser`` raises for it, and every ``~name`` is such a path while it is being typed.
+    """
+    return os.path.expanduser(path)  # noqa: PTH111  # see above

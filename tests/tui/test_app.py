@@ -5,6 +5,8 @@ import pytest
 from sdcore.errors import UsageError
 from sdtui.settings import Settings, load_settings
 from sdtui.theme import THEMES
+from sdtui.widgets.bars import TopBar
+from sdtui.widgets.lines import Lines
 from support.console import SIZES, Driven, drive
 from support.fake_runs import exit_record, make_run, metric, sdtui
 
@@ -63,6 +65,21 @@ def test_keys_can_be_set_by_the_names_that_help_shows() -> None:
         await it.until("app.help")
 
     drive(story, (100, 70), Settings(keys={"app.help": "f5"}, language="en"))
+
+
+def test_help_explains_the_signs_of_the_chart() -> None:
+    """Nobody guesses that an empty triangle is a checkpoint that was removed."""
+    run = make_run(exit=exit_record(), metrics=[metric(step) for step in range(1, 9)])
+
+    async def story(it: Driven) -> None:
+        it.app.open_run(run.id)
+        await it.until("train_loss")
+        await it.press("question_mark")
+        await it.until("▵")
+        for sign in ("▴", "↻", "✗"):
+            assert sign in it.text()
+
+    drive(story, (140, 70), Settings(link="fast", language="en"))
 
 
 def test_the_palette_finds_a_command_by_its_words() -> None:
@@ -139,3 +156,46 @@ def test_another_theme_leaves_no_colour_of_the_old_one(run: str) -> None:
         await it.until(lambda: not _colours(it) & (set(dark.values()) - set(light.values())))
 
     drive(story, (140, 40))
+
+
+def test_a_screen_seen_before_is_shown_again_in_the_theme_chosen_since() -> None:
+    """Only what is open is styled anew at once; the others wait until they are shown."""
+    make_run("20260806-070600-r", exit=exit_record(), metrics=[metric(1)])
+    dark, light = (set(theme.variables.values()) for theme in THEMES[:2])
+
+    async def story(it: Driven) -> None:
+        await it.until("by age")
+        await it.press("4")
+        await it.until("following")
+        it.app.change_settings(theme=THEMES[1].name)
+        await it.press("1")
+        await it.until("by age")
+        await it.until(lambda: bool(_colours(it) & light) and not _colours(it) & (dark - light))
+
+    drive(story, (140, 40))
+
+
+def test_a_picture_that_is_held_back_is_shown_though_the_screen_never_draws_itself() -> None:
+    """A held picture that nobody lets go is a console that looks dead."""
+
+    async def story(it: Driven) -> None:
+        it.app.delay_update()
+        it.app.screen.query_one(TopBar).update("seen after all")
+        await it.until(lambda: it.app._held is None, seconds=3)
+        await it.until("seen after all")
+
+    drive(story)
+
+
+def test_the_help_can_be_read_to_its_end() -> None:
+    """It is longer than a small terminal."""
+
+    async def story(it: Driven) -> None:
+        await it.press("question_mark")
+        await it.until("Commands")
+        last = it.app.screen.query_one(Lines)._lines[-1].text.strip()
+        assert last not in it.text()
+        await it.press("end")
+        await it.until(last)
+
+    drive(story)

@@ -1,8 +1,11 @@
 """The key bar says what the keys do now, not what they did a moment ago."""
 
+import re
+
 import pytest
 
 from sdtui.app import SdTui
+from sdtui.settings import Settings
 from sdtui.widgets.bars import KeyBar, TopBar
 from sdtui.widgets.gpu_pane import GpuBody
 from support.console import Driven, drive
@@ -55,3 +58,45 @@ def test_a_click_on_a_screens_name_or_on_a_key_does_it() -> None:
         await it.until("esc close")
 
     drive(story)
+
+
+def test_a_remapped_key_keeps_its_place() -> None:
+    """At the end of the bar it is cut off first: who remaps a key would not see it again."""
+    make_run(exit=exit_record("stopped"), metrics=[metric(1)])
+    bars: list[str] = []
+    first = Settings(link="fast", language="en")
+
+    async def story(it: Driven) -> None:
+        await it.until("space Mark" if it.app.settings == first else "x Mark")
+        bars.append(it.lines()[-1])
+
+    drive(story, (140, 24), first)
+    moved = {"tasks.resume": "f9", "app.help": "f5", "table.mark": "x"}
+    drive(story, (140, 24), Settings(link="fast", language="en", keys=moved))
+
+    plain, remapped = (re.findall(r"[A-Z]\w+(?: [a-z]+)?", bar) for bar in bars)
+    assert remapped == plain
+    assert "f9 Resume" in bars[1]
+
+
+@pytest.mark.parametrize("mode", ["tasks", "run", "new"])
+def test_a_console_that_only_looks_offers_nothing_else(mode: str) -> None:
+    """A key that is offered and then refused is a promise broken."""
+    run = make_run(exit=exit_record("stopped"), metrics=[metric(1)])
+
+    async def story(it: Driven) -> None:
+        it.app.open_run(run.id)
+        it.app.go(mode)
+        there = {"tasks": "New", "run": "Maximise", "new": "Check"}[mode]
+        await it.until(lambda: there in "".join(it.lines()[-1:]))
+        words = set(it.lines()[-1].split())
+        assert not words & {"Resume", "Stop", "Delete", "Start", "Save", "Draw"}
+        await it.press("ctrl+p")
+        await it.type("resume")
+        await it.until("nothing of this name")
+        await it.press("escape")
+        if mode != "new":
+            await it.press("r")
+            await it.told("only looks")
+
+    drive(story, (140, 24), Settings(link="fast", language="en", read_only=True))

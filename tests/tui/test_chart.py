@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.style import Style
+from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
@@ -22,7 +24,9 @@ from sdtui.theme import variables_for
 from sdtui.widgets import chart_body
 from sdtui.widgets.chart import LossChart
 from sdtui.widgets.chart_canvas import dash_sample
+from sdtui.widgets.chart_marks import MarkKind
 from sdtui.widgets.chart_plot import Plot
+from sdtui.widgets.chart_words import signs
 
 
 def rows(loss: "list[float] | np.ndarray", first: int = 1, attempt: int = 1) -> np.ndarray:
@@ -254,8 +258,21 @@ def test_checkpoints_and_resumes_are_marked_up_to_the_last_step() -> None:
         await pilot.pause()
         axis = next(line for line in app.lines() if "└" in line)
         assert [sign for sign in axis if sign in "▵▴↻"] == ["▵", "↻", "▴"]
+        assert "▴ saved  ▵ removed  ↻ resumed" in app.lines()[-1]
+        assert "✗" not in app.lines()[-1]  # only what is to be seen
 
-    play(story)
+    play(story, (120, 24))
+
+
+def test_signs_are_explained_only_where_there_is_room_for_all_numbers() -> None:
+    """Numbers are what the line is read for; a sign cut in half explains nothing."""
+    kinds: list[MarkKind] = ["saved", "gone", "resumed", "nan"]
+    for width in range(10, 80):
+        line = signs(Text(" last .5"), kinds, width, lambda _name: Style()).plain
+        assert line.startswith(" last .5")
+        assert len(line) <= max(width, 8)
+        told = [entry for entry in line.removeprefix(" last .5").split("  ") if entry]
+        assert set(told) <= {"▴ saved", "▵ removed", "↻ resumed", "✗ not finite"}
 
 
 def test_runs_laid_over_differ_by_dash_and_the_legend_names_them() -> None:

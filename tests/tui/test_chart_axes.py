@@ -14,6 +14,7 @@ from sdtui.widgets.chart_axes import (
     ticks,
     time_ticks,
     words_of,
+    x_ticks,
 )
 from sdtui.widgets.chart_scene import full_view
 from sdtui.widgets.chart_view import DECAYS, METRICS, ChartState, kept_from, state_from
@@ -150,3 +151,12 @@ def test_a_chart_opens_as_it_was_left(metric: str, decay: float, log: bool, raw:
 def test_settings_that_make_no_sense_are_passed_over() -> None:
     assert state_from({"metric": "age", "decay": 7, "x": None, "log": True}) == ChartState(log=True)
     assert state_from({"metric": ["loss"], "fit": {}}) == ChartState()
+
+
+@given(st.floats(0, 1e6), st.floats(1e-3, 1e6), st.integers(2, 40))
+def test_no_tick_stands_at_a_part_of_a_step(low: float, span: float, most: int) -> None:
+    """On the axis of a run of three steps stood ``0.5``, which no run has done."""
+    for tick in x_ticks(Range(low, low + span), most, "step"):
+        assert tick.value == round(tick.value)
+    shown = [tick.words for tick in x_ticks(Range(0, 3), 8, "step")]
+    assert shown == ["0", "1", "2", "3"]

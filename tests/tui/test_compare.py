@@ -7,6 +7,7 @@ from sdcore.task.train_spec import PLATFORM_ENV
 from sdtui.screens.compare_params import differences, flat
 from support.console import SIZES, Driven, drive
 from support.fake_runs import exit_record, make_run, metric
+from support.pictures import draw_step
 
 ONE = b"""
 name = "one"
@@ -95,3 +96,22 @@ def test_marked_runs_are_compared_at_every_size() -> None:
 
     for size in SIZES:
         drive(story, size)
+
+
+def test_new_samples_come_while_runs_are_compared() -> None:
+    """Looked at once, the pictures of a live run would stay those of an hour ago."""
+    runs = [
+        make_run(f"2026010{n}-000000-r{n}", exit=exit_record(), metrics=[metric(1)]) for n in (1, 2)
+    ]
+
+    async def story(console: Driven) -> None:
+        await console.press("home", "space", "space", "7", "v")
+        await console.until("r1: no samples")
+        draw_step(runs[0], 10)
+        await console.until("r1, step 10")
+        draw_step(runs[1], 1200)
+        await console.until("r2, step 1,200")
+        draw_step(runs[0], 20)
+        await console.until("r1, step 20")
+
+    drive(story)

@@ -12,7 +12,7 @@ from sdcore.runs.logs import Mask
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import SILENT_S, read_status
 from sdtui import phrases
-from sdtui.live.hub import Hub
+from sdtui.live.hub import Hub, Listener
 from sdtui.live.log_feed import Broken, LogFeed, News, Trouble
 from sdtui.live.log_scan import Ask, Window
 from sdtui.live.snapshot import View
@@ -52,7 +52,8 @@ def test_one_file_that_cannot_be_read_hides_neither_its_run_nor_the_others(
     views: list[View] = []
     troubles: list[str] = []
     bugs: list[Exception] = []
-    hub = Hub(0.02, views.append, troubles.append, bugs.append)
+    hub = Hub(0.02)
+    hub.listen(Listener(views.append, troubles.append, bugs.append))
     hub.open(run.id)
     hub.start()
     end = time.monotonic() + 10

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from sdcore.errors import UsageError
-from sdtui.live.hub import MOST_OVERLAYS, Hub
+from sdtui.live.hub import MOST_OVERLAYS, Hub, Listener
 from sdtui.live.snapshot import View
 from support.fake_runs import Supervised, exit_record, make_run, metric
 
@@ -20,7 +20,8 @@ class Watched:
         self.views: list[View] = []
         self.troubles: list[str] = []
         self.bugs: list[Exception] = []
-        self.hub = Hub(0.02, self.views.append, self.troubles.append, self.bugs.append)
+        self.hub = Hub(0.02)
+        self.hub.listen(Listener(self.views.append, self.troubles.append, self.bugs.append))
 
     def until(self, true: Callable[[View], bool], seconds: float = 15.0) -> View:
         """Wait for a view."""
@@ -39,6 +40,31 @@ def watched() -> Iterator[Watched]:
     watch.hub.stop()
     watch.hub._thread.join(5)
     assert not watch.hub._thread.is_alive()
+
+
+def test_what_was_seen_before_anybody_listened_is_not_lost() -> None:
+    """The runs are read while the console is still being loaded."""
+    make_run(exit=exit_record())
+    hub, views = Hub(0.02), list[View]()
+    hub.start()
+    time.sleep(0.2)
+    hub.listen(Listener(views.append, print, print))
+    while not views:
+        time.sleep(0.01)
+    hub.stop()
+    hub._thread.join(5)
+
+    assert [len(view.runs or ()) for view in views] == [1]
+
+
+def test_a_hub_that_nobody_listened_to_can_be_ended() -> None:
+    """A console that cannot be opened must not leave a thread that waits for ever."""
+    hub = Hub(0.02)
+    hub.start()
+    hub.stop()
+    hub._thread.join(5)
+
+    assert not hub._thread.is_alive()
 
 
 def test_an_idle_home_is_told_once() -> None:

@@ -1,17 +1,20 @@
 """Filters, searches and windows find what a look at every line finds, and no more is read."""
 
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sdtui.live import log_scan, logfile
+from sdtui.live import log_scan, log_tries, logfile
 from sdtui.live.log_levels import Level
 from sdtui.live.log_query import BadPatternError, Filter, Query
 from sdtui.live.log_scan import Ask, Count, Matches, collect, grown, next_hit, window
+from sdtui.live.log_tries import TooSlowError, Tries
 from sdtui.live.logfile import LogFile
 from tui.test_logfile import all_rows, finish, opened
 
@@ -26,9 +29,20 @@ LINES = st.lists(
 FILTERS = st.builds(Filter, st.sampled_from(list(Level)), st.sampled_from([None, 0, 1]))
 PATTERNS = st.sampled_from(
     ["loss", "Loss", "loss=0.5", "^step", "x$", r"\d", "s.*=", "secret", r"\*\*\*", "key .{3} end",
-     "(?i)LOSS", "loss?", "lo{1}ss", "q+", "图", "a|z", "[^a]$", ""]
+     "(?i)LOSS", "loss?", "lo{1}ss", "q+", "图", "a|z", "[^a]$", "", r"\w+.*\d",
+     "(lo|s)+", r"(o).*\1"]
 )  # fmt: skip
 reused = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+@pytest.fixture(scope="module")
+def tries() -> Iterator[Tries]:
+    """Return one process for all that is tried here."""
+    made = Tries()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log_tries, "LIMIT_S", 0.3)
+        yield made
+    made.close()
 
 
 @pytest.fixture(autouse=True)
@@ -91,12 +105,17 @@ def test_a_window_that_reached_the_end_grows_with_the_file(
 @reused
 @given(LINES, LINES, FILTERS, PATTERNS)
 def test_a_search_finds_every_line_that_matches_what_is_shown(
-    tmp_path: Path, lines: list[bytes], more: list[bytes], only: Filter, pattern: str
+    tmp_path: Path,
+    tries: Tries,
+    lines: list[bytes],
+    more: list[bytes],
+    only: Filter,
+    pattern: str,
 ) -> None:
     """Pages are passed over by their raw bytes; what is shown of them is something else."""
     query = Query.of(pattern)
     log = written(tmp_path, lines)
-    matches = Matches(query, only, 0)
+    matches = Matches(query, only, 0, tries)
     list(matches.scan(log))
     with log.path.open("ab") as file:
         file.write(b"\n".join(more))
@@ -114,12 +133,12 @@ def test_a_search_finds_every_line_that_matches_what_is_shown(
 @reused
 @given(LINES, PATTERNS, st.integers(-1, 900), st.booleans())
 def test_the_next_match_is_the_nearest_and_going_round_is_told(
-    tmp_path: Path, lines: list[bytes], pattern: str, start: int, up: bool
+    tmp_path: Path, tries: Tries, lines: list[bytes], pattern: str, start: int, up: bool
 ) -> None:
     """N that leaves one out makes a person believe it is not there."""
     query = Query.of(pattern)
     log = written(tmp_path, lines)
-    found = finish(next_hit(log, query, Filter(), start, up=up))
+    found = finish(next_hit(log, query, Filter(), start, up=up, tries=tries))
     places = [row.at for row in all_rows(log) if query.regex.search(row.text)]
     log.close()
 
@@ -134,6 +153,48 @@ def test_small_letters_find_capitals_and_capitals_only_themselves() -> None:
     assert Query.of("cuda").spans("CUDA cuda") == [(0, 4), (5, 9)]
     assert Query.of("CUDA").spans("CUDA cuda") == [(0, 4)]
     assert Query.of(r"\Suda").regex.flags & re.IGNORECASE
+
+
+@pytest.mark.parametrize(
+    ("pattern", "line"),
+    [
+        ("(a|a)*$", "a" * 60 + "b"),
+        ("(a|aa)+$", "a" * 200 + "b"),
+        ("a?" * 60 + "a" * 60, "a" * 60),
+        (".*.*.*.*=", "x" * 16_000),
+        (r"(.+)\1$", "x" * 8001 + "y"),
+        (r"\w+=", "x" * 16_000),
+    ],
+)
+def test_no_pattern_holds_the_interpreter(pattern: str, line: str, tries: Tries) -> None:
+    """In this process such a search keeps every key waiting, for years; nothing interrupts it."""
+    query, begun = Query.of(pattern), time.monotonic()
+    assert not query.quick(len(line))
+
+    with suppress(TooSlowError):
+        assert query.matching([line], tries) in ([], [0])
+    with suppress(TooSlowError):
+        query.learn([line], tries)
+    query.spans(line)
+
+    assert time.monotonic() - begun < 15
+    usual = Query.of(r"loss=(\d+)\.(\d+)")
+    assert usual.matching(["loss=0.5", "loss", "a loss=1.25"], tries) == [0, 2]
+
+
+def test_a_pattern_without_end_is_ended(tries: Tries) -> None:
+    """The search must say that it found no end, not go on unseen."""
+    with pytest.raises(TooSlowError):
+        Query.of("(a|a)*$").matching(["a" * 60 + "b"], tries)
+
+
+def test_what_is_learnt_is_set_apart_as_if_it_were_quick(tries: Tries) -> None:
+    """A number after a name is what people search for; they look for its marks on the screen."""
+    query = Query.of(r"loss=\d+\.\d+")
+    assert query.spans("a loss=0.5 b loss=1.25") == []
+    assert query.learn(["a loss=0.5 b loss=1.25", "none"], tries)
+    assert not query.learn(["none"], tries)
+    assert query.spans("a loss=0.5 b loss=1.25") == [(2, 10), (13, 22)]
 
 
 @pytest.mark.parametrize("pattern", ["(", "[", "*a", "a" * 501, "(a+)+$", "(.*)*", r"((\w+)\s?)+x"])

@@ -1,6 +1,7 @@
 """The log as a person uses it: follow, search, filter, mark, copy; and what a flood costs."""
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -368,3 +369,33 @@ def test_the_pane_shows_no_run_and_then_one(home: Path) -> None:
         await it.until("step=2 ")
 
     drive(story)
+
+
+def test_a_pattern_without_end_keeps_no_key_waiting_and_the_search_ends() -> None:
+    """One slip in a pattern, one long line, and a training would run on with nobody watching."""
+    logged(log_lines(300) + b"a" * 60 + b"b\n" + log_lines(30))
+
+    async def story(it: Driven) -> None:
+        view = await opened(it)
+        await it.press("slash")
+        await it.type("(a|a)*$")
+        await it.press("enter")
+        slowest = 0.0
+        for _ in range(20):
+            begun = time.monotonic()
+            await it.press("up")
+            slowest = max(slowest, time.monotonic() - begun)
+        await it.told("its pattern takes too long")
+        assert slowest < 1.0
+        assert view.choices.query is None
+        await it.press("slash")
+        await it.type(r"step=\d+ loss=0.\d+$")
+        await it.press("enter")
+        await it.until("330")
+        await it.until(lambda: bool(view.choices.query and view.choices.query.spans(_line(view))))
+
+    drive(story)
+
+
+def _line(view: LogView) -> str:
+    return next(row.text for row in view.window.rows if "loss" in row.text)

@@ -1,9 +1,17 @@
 """The console's settings: kept beside a person's own, wrong ones told and passed over."""
 
+import errno
+import os
+import threading
+import time
+from pathlib import Path
+
 import pytest
 
 from sdtui import language
-from sdtui.settings import Settings, load_settings, save_settings, settings_file
+from sdtui.app import SdTui
+from sdtui.settings import Keeper, Settings, load_settings, save_changes, settings_file
+from support.console import Driven, drive
 
 
 def write(text: str) -> None:
@@ -15,20 +23,107 @@ def test_saving_keeps_comments_and_the_other_tables() -> None:
     """The file is a person's own: it also holds their defaults of every task."""
     write('# mine\n[defaults.gpu]\ncount = 2  # two\n\n[console]\ntheme = "nord" # blue\n')
 
-    save_settings(Settings(theme="dracula", keys={"run.stop": "S"}, language="zh_CN"))
+    save_changes(settings_file(), {"theme": "dracula", "keys": {"run.stop": "S"}})
 
     text = settings_file().read_text("utf-8")
     assert "# mine" in text
     assert "count = 2  # two" in text
-    assert load_settings() == Settings(theme="dracula", keys={"run.stop": "S"}, language="zh_CN")
+    assert load_settings() == Settings(theme="dracula", keys={"run.stop": "S"})
 
 
 def test_what_is_default_is_not_written() -> None:
     """A later version's better default must reach those who never chose."""
-    save_settings(Settings(theme="dracula"))
-    save_settings(Settings())
+    save_changes(settings_file(), {"theme": "dracula"})
+    save_changes(settings_file(), {"theme": Settings().theme})
 
     assert "theme" not in settings_file().read_text("utf-8")
+
+
+def test_two_consoles_do_not_undo_each_others_settings() -> None:
+    """Each wrote all it knew: a smoothing changed here took back the language chosen there."""
+    other = Settings(link="fast", language="en")
+
+    async def story(it: Driven) -> None:
+        write('[console]\nof_a_later_version = "x"\n')
+        save_changes(settings_file(), {"language": "zh_CN", "keys": {"run.stop": "S"}})
+        it.app.change_settings(chart={"log": True})
+        await it.press("M")
+        assert not it.app.settings.mouse
+
+    drive(story, settings=other)
+
+    text = settings_file().read_text("utf-8")
+    assert "of_a_later_version" in text
+    kept = load_settings()
+    assert (kept.language, kept.keys, kept.chart) == ("zh_CN", {"run.stop": "S"}, {"log": True})
+    assert not kept.mouse
+    assert kept.link == "auto"  # nobody changed it
+
+
+def test_of_many_changes_at_once_the_last_one_is_kept() -> None:
+    """Written by a thread each, an older value could come last."""
+    keeper = Keeper(told=lambda error: pytest.fail(str(error)))
+    for number in range(200):
+        keeper.keep({"theme": f"theme-{number}"})
+    keeper.wait(20)
+
+    assert load_settings().theme == "theme-199"
+
+
+def test_a_link_to_the_file_stays_a_link(tmp_path: Path) -> None:
+    """Many keep their settings in a folder of their own, and link to them."""
+    own = tmp_path / "own.toml"
+    own.write_text("# mine\n", encoding="utf-8")
+    settings_file().parent.mkdir(parents=True)
+    settings_file().symlink_to(own)
+
+    save_changes(settings_file(), {"theme": "nord"})
+
+    assert settings_file().is_symlink()
+    assert "nord" in own.read_text("utf-8")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_disk_that_takes_nothing_is_told_once_and_the_console_goes_on(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk is no reason to lose sight of a run, nor to be told so at every key."""
+    boxes: list[str] = []
+
+    def full(_path: Path, _content: bytes) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("sdtui.settings.write_bytes", full)
+    monkeypatch.setattr(SdTui, "tell", lambda _app, error: boxes.append(str(error)))
+
+    async def story(it: Driven) -> None:
+        it.app.change_settings(theme="nord")
+        await it.until(lambda: len(boxes) == 1)
+        it.app.change_settings(theme="dracula")
+        it.app.keeper.wait(5)
+        await it.press("1")
+        assert it.app.current_theme.name == "dracula"
+
+    drive(story)
+
+    assert len(boxes) == 1
+    assert os.strerror(number) in boxes[0]
+
+
+def test_a_slow_disk_holds_up_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home on a network may take seconds to write a line."""
+    gate = threading.Event()
+    monkeypatch.setattr("sdtui.settings.write_bytes", lambda _path, _content: gate.wait(10))
+
+    async def story(it: Driven) -> None:
+        begun = time.monotonic()
+        it.app.change_settings(theme="nord")
+        await it.press("2")
+        await it.until(lambda: it.app.current_mode == "new")
+        assert time.monotonic() - begun < 5
+        gate.set()
+
+    drive(story)
 
 
 @pytest.mark.parametrize(

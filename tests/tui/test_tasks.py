@@ -15,7 +15,7 @@ from sdcore.runs.status import Status
 from sdtui.screens.tasks_list import SORTS, Listing
 from sdtui.widgets.cells import fit
 from sdtui.widgets.task_table import TaskTable, layout, progress_bar
-from sdtui.widgets.welcome import Host, fitting
+from sdtui.widgets.welcome import Host
 from support.console import SIZES, Driven, assert_snapshot, drive
 from support.fake_runs import Supervised, exit_record, make_run, metric
 
@@ -116,25 +116,6 @@ def test_every_word_of_the_filter_must_fit() -> None:
     assert Listing(words="BIRDS fail").rows(runs) == [runs[0]]
     assert Listing(words="20260101").rows(runs) == [runs[1]]
     assert Listing(words="x").rows(runs) == []
-
-
-@pytest.mark.parametrize(
-    ("memories", "preset"),
-    [
-        ([], "demo"),
-        ([8], "demo"),
-        ([24], "sd15-full-24gb"),
-        ([24, 24], "sd15-full-24gb"),
-        ([80], "sd15-full-80gb"),
-        ([80] * 8, "sd15-full-8gpu"),
-        ([80] * 7 + [24], "sd15-full-24gb"),
-    ],
-)
-def test_the_preset_offered_fits_the_host(memories: list[int], preset: str) -> None:
-    """A first run that ends out of memory is the last one."""
-    names = {"sd15-full-24gb", "sd15-full-80gb", "sd15-full-8gpu", "demo"}
-
-    assert fitting([memory * GIB for memory in memories], names) == preset
 
 
 # The screen.

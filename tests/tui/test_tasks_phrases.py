@@ -1,14 +1,18 @@
 """The console's words for states, spans, losses and events."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from sdcore.runs.status import Status
+from sdcore.runs.logs import Mask
+from sdcore.runs.status import Status, read_status
 from sdtui import phrases
+from sdtui.words import closing_lines
+from support.fake_runs import exit_record, make_run
 
 RUN = "20260101-000000-x"
 
@@ -77,3 +81,15 @@ def test_runs_of_one_name_are_told_apart() -> None:
     a, b, c = "20260101-000000-a", "20260102-000000-a", "20260103-000000-c"
 
     assert phrases.named(((a, 1), (b, 2), (c, 3))) == ((a, 1), (b, 2), ("c", 3))
+
+
+def test_a_time_says_which_attempt_it_is_of() -> None:
+    """A run of three days that was resumed a minute before its end did not take a minute."""
+    once = Status(RUN, "x", "done", elapsed=42.0)
+
+    assert phrases.elapsed_words(once) == "42s"
+    assert phrases.elapsed_words(replace(once, attempt=3)) == "42s in attempt 3"
+    assert phrases.elapsed_words(replace(once, attempt=3, elapsed=None)) == phrases.UNKNOWN
+    resumed = exit_record(attempt=3, started=0.0, ended=42.0)
+    run = make_run(RUN, exit=resumed)
+    assert closing_lines(run, read_status(run), Mask())[0].startswith("done after 42s in attempt 3")

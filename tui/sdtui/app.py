@@ -5,11 +5,14 @@ they are first shown, so that the first paint pays for the list of tasks alone.
 """
 
 import asyncio
+import gc
 import importlib
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any, ClassVar, cast
+from weakref import WeakKeyDictionary
 
 from textual.binding import Binding, BindingType
 from textual.message import Message
@@ -20,16 +23,17 @@ from sdcore.runs.paths import RunDir
 from sdcore.runs.status import LIVE
 from sdtui import language
 from sdtui.language import N_, _
-from sdtui.live.hub import Hub
+from sdtui.live.hub import Hub, Listener
 from sdtui.live.snapshot import View
 from sdtui.screens.base import ConsoleScreen
 from sdtui.screens.tasks_list import Listing
-from sdtui.settings import Settings, save_settings, without
+from sdtui.settings import Keeper, Settings, without
 from sdtui.theme import THEMES, variables_for
 from sdtui.widgets.bars import SCREENS
 from sdtui.wire import METER, CountingDriver, Wire
 
 _HOME = "tasks"
+_KEEP_S = 2.0  # that leaving waits for settings to be written
 _NEEDS_RUN = {"run", "log", "gpu", "images"}
 
 
@@ -48,7 +52,11 @@ class SdTui(Wire):
 
     TITLE = "sdtui"
     HELP_TITLE = N_("Everywhere")
-    CSS_PATH = "styles/base.tcss"
+    # All of them from the start: one that comes with its screen has Textual parse every other anew.
+    CSS_PATH: ClassVar[list[str | PurePath]] = [
+        f"styles/{name}.tcss"
+        for name in ("base", "tasks", "new", "run", "log", "gpu", "images", "compare")
+    ]
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
         mode: _screen(mode) for mode, _title in SCREENS
     }
@@ -81,12 +89,24 @@ class SdTui(Wire):
         words: str
 
     @dataclass
+    class NotKept(Message):
+        """A setting could not be written; it counts all the same."""
+
+        error: SdError
+
+    @dataclass
     class Broken(Message):
         """The hub ended with an error that is ours."""
 
         error: Exception
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, hub: Hub | None = None) -> None:
+        """Make the app.
+
+        Args:
+            settings: What the person wants.
+            hub: One that was started while this module was still being imported.
+        """
         self.settings = settings or Settings()
         language.use(self.settings.language)
         super().__init__(driver_class=CountingDriver)
@@ -95,37 +115,73 @@ class SdTui(Wire):
         self._newest: View | None = None
         self.listing = Listing()
         self.overlaid: dict[str, tuple[str, ...]] = {}  # by the id of the run they are laid over
-        self.hub = Hub(
-            self.settings.period_s,
-            post=self._hub_saw,
-            trouble=lambda words: self.post_message(self.Troubled(words)),
-            broken=lambda error: self.post_message(self.Broken(error)),
-        )
+        self.hub = hub or Hub(self.settings.period_s)
+        self.keeper = Keeper(lambda error: self.post_message(self.NotKept(error)))
         for theme in THEMES:
             self.register_theme(theme)
         if self.settings.theme not in self.available_themes:  # only Textual knows them all
             self.settings = without(self.settings, "theme")
         self.theme = self.settings.theme
+        # Textual has its styles from before it knew our themes: parsed only once with these.
+        self.stylesheet.set_variables(self.get_css_variables())
+        self._styled_for = self.theme
+        self._screens_styled: WeakKeyDictionary[Screen[Any], str] = WeakKeyDictionary()
+
+    def refresh_css(self, animate: bool = True) -> None:
+        """Style what is open anew, but only what is still in the colours of another theme.
+
+        Textual asks for it also where a screen is merely shown, and parses every style for it.
+        """
+        if self._styled_for != self.theme:
+            self._styled_for = self.theme
+            super().refresh_css(animate=animate)
+            self._screens_styled |= dict.fromkeys(self.screen_stack, self.theme)
+        for screen in self.screen_stack:
+            if self._screens_styled.setdefault(screen, self.theme) != self.theme:
+                self._screens_styled[screen] = self.theme
+                self.stylesheet.update(screen, animate=animate)
+                screen.refresh(layout=True)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Lend our own colours to the themes that do not define them."""
         return variables_for(dark=self.current_theme.dark)
 
+    def on_load(self) -> None:
+        """Have the runs that were read so far drawn with the first picture."""
+        self.delay_update()
+        self.hub.listen(
+            Listener(
+                post=self._hub_saw,
+                trouble=lambda words: self.post_message(self.Troubled(words)),
+                broken=lambda error: self.post_message(self.Broken(error)),
+            )
+        )
+        self.hub.start()
+
     def on_mount(self) -> None:
-        """Begin to look at the runs."""
+        """Take the keys as they were remapped, and the signals."""
         self.set_keymap(dict(self.settings.keys))
         for words in self.settings.problems:
             self.notify(words, severity="warning", title=_("Settings"), markup=False)
-        self.hub.start()
         # Killed by default it would leave a terminal without echo. A hang-up takes the terminal
         # with it, and nothing may then be written: that one ends us at once.
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.exit, None, 128 + signal.SIGTERM)
         self.set_interval(2.0, self._draw_bars)
 
-    def on_unmount(self) -> None:
+    def on_ready(self) -> None:
+        """Collect garbage from now on, but never look again at what was loaded to begin with.
+
+        A whole collection among all that was imported takes longer than a key may.
+        """
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
+
+    async def on_unmount(self) -> None:
         """Leave no thread behind."""
         self.hub.stop()
+        await asyncio.to_thread(self.keeper.wait, _KEEP_S)
 
     @property
     def marked(self) -> tuple[str, ...]:
@@ -139,18 +195,31 @@ class SdTui(Wire):
             self.post_message(self.Seen())
 
     def on_sd_tui_seen(self) -> None:
-        """Draw the newest view on every open screen."""
+        """Draw what is new."""
+        self.catch_up()
+
+    def catch_up(self, but: ConsoleScreen | None = None) -> None:
+        """Draw the newest view on every open screen, unless that was done.
+
+        Args:
+            but: One that draws itself.
+        """
         view, self._newest = self._newest, None
         if view is None:
             return
         self.view = view
         for screen in self._whole_screens():
-            screen.show(view)
+            if screen is not but:
+                screen.show(view)
 
     def on_sd_tui_troubled(self, message: "SdTui.Troubled") -> None:
         """Tell what could not be read; the next look may do better."""
         title = _("A run cannot be read")
         self.notify(message.words, severity="error", title=title, markup=False)
+
+    def on_sd_tui_not_kept(self, message: "SdTui.NotKept") -> None:
+        """Tell that a setting will be gone when the console is left."""
+        self.tell(message.error)
 
     def on_sd_tui_broken(self, message: "SdTui.Broken") -> None:
         """End with the bug in plain sight: a screen that is no longer kept up would lie."""
@@ -261,10 +330,9 @@ class SdTui(Wire):
         if self.settings.language != before.language:
             language.use(self.settings.language)
             self.call_later(self._rebuild_screens)
-        try:
-            save_settings(self.settings)
-        except SdError as error:
-            self.tell(error)
+        if self.settings.mouse != before.mouse:
+            self.take_mouse(self.settings.mouse)
+        self.keeper.keep(changes)
 
     def _redraw_screens(self) -> None:
         """Draw every open screen in the colours of another theme; lines hold their own."""
@@ -293,8 +361,7 @@ class SdTui(Wire):
     def action_mouse(self) -> None:
         """Give the mouse to the terminal, for its own selection, or take it back."""
         taken = not self.settings.mouse
-        self.settings = replace(self.settings, mouse=taken)
-        self.take_mouse(taken)
+        self.change_settings(mouse=taken)
         self.notify(
             _("The mouse works in sdtui again")
             if taken

@@ -1,9 +1,12 @@
 """Opens the console: prepares the terminal's side before Textual is imported."""
 
+import gc
 import os
 import sys
+from dataclasses import replace
 
 from sdcore.errors import ExitCode, UsageError
+from sdtui.live.hub import Hub
 from sdtui.settings import Settings, load_settings
 
 
@@ -21,11 +24,12 @@ def open_console(*, read_only: bool = False) -> int:
         )
     settings = load_settings()
     prepare(settings)
-    from dataclasses import replace  # noqa: PLC0415
-
+    gc.disable()  # nothing that is imported is garbage; the app enables it
+    hub = Hub(settings.period_s)
+    hub.start()  # the runs are read while Textual is imported
     from sdtui.app import SdTui  # noqa: PLC0415  # after the environment is set
 
-    app = SdTui(replace(settings, read_only=read_only))
+    app = SdTui(replace(settings, read_only=read_only), hub)
     live = app.run(mouse=settings.mouse) or ()
     for run in live:
         sys.stdout.write(f"{run.name} goes on: come back with sdtui, or sdtui attach {run.id}\n")
@@ -46,4 +50,4 @@ def prepare(settings: Settings) -> None:
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
     os.environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
     if settings.slow:
-        os.environ.setdefault("TEXTUAL_FPS", "15")
+        os.environ.setdefault("TEXTUAL_FPS", "30")

@@ -171,6 +171,14 @@ def span(seconds: float | None) -> str:
     return f"{minutes}m" if minutes < 60 else units.duration(minutes * 60)
 
 
+def elapsed_words(status: Status) -> str:
+    """Write for how long it ran; of a resumed run only its last attempt's time is known."""
+    words = span(status.elapsed)
+    if status.attempt == 1 or status.elapsed is None:
+        return words
+    return _("{span} in attempt {n}").format(span=words, n=status.attempt)
+
+
 def age_words(seconds: float | None) -> str:
     """Write an age in its largest unit, in minutes at least."""
     if seconds is None or not math.isfinite(seconds):

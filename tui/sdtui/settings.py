@@ -4,9 +4,12 @@ A value that makes no sense falls back to its default and is told once; a consol
 open over a colour would be worse than the wrong colour.
 """
 
+import fcntl
 import os
+import threading
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from sdcore.errors import UsageError
 from sdcore.runs.files import write_bytes
 from sdcore.runs.paths import make_private
 from sdcore.text import clean_line
-from sdtui.language import LANGUAGES
+from sdtui.language import LANGUAGES, _
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "language": ("auto", *LANGUAGES),
@@ -121,8 +124,14 @@ def _fits(key: str, value: Any) -> bool:
     )
 
 
-def save_settings(settings: Settings) -> None:
-    """Write what differs from the defaults, keeping the rest of the file and its comments.
+def save_changes(path: Path, changes: Mapping[str, Any]) -> None:
+    """Write settings that were changed into what the file holds by now; a default is left out.
+
+    All else in it stays, with its comments: another console may have written there meanwhile.
+
+    Args:
+        path: ``settings_file``, as it was when the change was made.
+        changes: New values by the names of ``Settings``.
 
     Raises:
         UsageError: The file cannot be read as TOML or not be written; it is left as it is.
@@ -130,24 +139,83 @@ def save_settings(settings: Settings) -> None:
     import tomlkit  # noqa: PLC0415  # 40 ms that only a change of settings needs
     from tomlkit.exceptions import TOMLKitError  # noqa: PLC0415
 
-    path, default = settings_file(), Settings()
+    default = Settings()
     try:
-        text = path.read_text("utf-8") if path.exists() else ""
-        document = tomlkit.parse(text)
-        table = document.setdefault("console", tomlkit.table())
-        for each in fields(Settings):
-            value = getattr(settings, each.name)
-            if each.name in _NOT_KEPT:
-                continue
-            if value != getattr(default, each.name):
-                table[each.name] = dict(value) if isinstance(value, Mapping) else value
-            else:
-                table.pop(each.name, None)
         make_private(path.parent)
-        write_bytes(path, tomlkit.dumps(document).encode())
-    except (OSError, TOMLKitError, TypeError, AttributeError) as error:
+        with _alone_in(path.parent):
+            document = tomlkit.parse(path.read_text("utf-8") if path.exists() else "")
+            table = document.setdefault("console", tomlkit.table())
+            for key, value in changes.items():
+                if value == getattr(default, key):
+                    table.pop(key, None)
+                else:
+                    table[key] = dict(value) if isinstance(value, Mapping) else value
+            # Through a link: a person's own files may lie elsewhere.
+            write_bytes(path.resolve(), tomlkit.dumps(document).encode())
+    except (OSError, TOMLKitError, ValueError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"{path} cannot be changed",
-            cause=clean_line(str(error), 200),
-            remedy="mend or move the file; the setting counts until the console is left",
+            _("{file} cannot be changed").format(file=clean_line(str(path))),
+            cause=clean_line(str(getattr(error, "strerror", None) or error), 200),
+            remedy=_("mend it or make room; the setting counts until the console is left"),
         ) from error
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other consoles out between reading and writing, where the file system can."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class Keeper:
+    """Keeps changes of the settings, in their order, in a thread: a disk may take its time.
+
+    Args:
+        told: Called from the thread with what could not be kept; once, until something can.
+    """
+
+    def __init__(self, told: Callable[[UsageError], object]) -> None:
+        self._told = told
+        self._lock, self._waiting = threading.Lock(), dict[str, Any]()
+        self._thread: threading.Thread | None = None
+        self._trouble = ""
+
+    def keep(self, changes: Mapping[str, Any]) -> None:
+        """Have these settings written; of several values of one the last counts."""
+        with self._lock:
+            self._waiting |= {key: v for key, v in changes.items() if key not in _NOT_KEPT}
+            if self._thread is None and self._waiting:
+                # No daemon: who changes a theme and leaves at once wants that theme tomorrow.
+                self._thread = threading.Thread(
+                    target=self._work, args=(settings_file(),), name="sdtui-settings"
+                )
+                self._thread.start()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until everything is written, but not for ever."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(seconds)
+
+    def _work(self, path: Path) -> None:
+        while changes := self._next():
+            try:
+                save_changes(path, changes)
+                self._trouble = ""
+            except UsageError as error:
+                if str(error) != self._trouble:
+                    self._trouble = str(error)
+                    self._told(error)
+
+    def _next(self) -> dict[str, Any]:
+        """Return what waits; with nothing left, the thread is no more."""
+        with self._lock:
+            changes, self._waiting = self._waiting, {}
+            if not changes:
+                self._thread = None
+            return changes

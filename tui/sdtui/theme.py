@@ -21,24 +21,53 @@ GLYPHS: dict[State, str] = {
     "interrupted": "!",
 }
 
+_Colours = dict[str, str]
+
+_DARK: _Colours = {
+    "primary": "#6cb6ff", "secondary": "#96d0ff", "accent": "#f69d50", "warning": "#daaa3f",
+    "error": "#e5534b", "success": "#57ab5a", "foreground": "#c5d0dc", "background": "#14181f",
+    "surface": "#1a2028", "panel": "#232b36",
+}  # fmt: skip
+_LIGHT: _Colours = {
+    "primary": "#0550ae", "secondary": "#1b7c83", "accent": "#bc4c00", "warning": "#7d4e00",
+    "error": "#a40e26", "success": "#116329", "foreground": "#1f2328", "background": "#fbfcfd",
+    "surface": "#f2f5f8", "panel": "#e4e9ef",
+}  # fmt: skip
+
+
+def _own(base: _Colours, series: Iterable[str], still: str, **greys: str) -> _Colours:
+    """Return the variables of our own that go with the colours of a theme.
+
+    Args:
+        base: The colours that Textual knows.
+        series: Of the run itself, then of the runs laid over it.
+        still: Of what waits or was stopped.
+        greys: ``raw``, ``faint`` and ``rule``.
+    """
+    good, wait = base["success"], base["warning"]
+    states: dict[State, str] = {
+        "queued": still, "starting": base["primary"], "running": good, "stopping": wait,
+        "done": good, "failed": base["error"], "stopped": still, "interrupted": wait,
+    }  # fmt: skip
+    return {
+        **{f"state-{state}": colour for state, colour in states.items()},
+        **{f"series-{number}": colour for number, colour in enumerate(series, 1)},
+        **greys,
+        "mark": wait,
+    }
+
+
 # What our own drawing uses beside Textual's variables; other themes get them from these defaults.
-# series-1 is the run itself, 2 to 7 are runs laid over it.
-_STATES_DARK = {
-    "state-queued": "#8a93a6", "state-starting": "#6cb6ff", "state-running": "#57ab5a",
-    "state-stopping": "#daaa3f", "state-done": "#57ab5a", "state-failed": "#e5534b",
-    "state-stopped": "#8a93a6", "state-interrupted": "#daaa3f",
-    "series-1": "#6cb6ff", "series-2": "#f69d50", "series-3": "#8ddb8c", "series-4": "#dcbdfb",
-    "series-5": "#eac55f", "series-6": "#fc8dc7", "series-7": "#96d0ff",
-    "raw": "#4c5a70", "faint": "#5d6675", "rule": "#3a424e", "mark": "#daaa3f",
-}  # fmt: skip
-_STATES_LIGHT = {
-    "state-queued": "#59636e", "state-starting": "#0550ae", "state-running": "#116329",
-    "state-stopping": "#7d4e00", "state-done": "#116329", "state-failed": "#a40e26",
-    "state-stopped": "#59636e", "state-interrupted": "#7d4e00",
-    "series-1": "#0550ae", "series-2": "#bc4c00", "series-3": "#116329", "series-4": "#6639ba",
-    "series-5": "#7d4e00", "series-6": "#99286e", "series-7": "#1b7c83",
-    "raw": "#a5b4c6", "faint": "#818b98", "rule": "#c8d1da", "mark": "#7d4e00",
-}  # fmt: skip
+_STATES_DARK = _own(
+    _DARK,
+    ("#6cb6ff", "#f69d50", "#8ddb8c", "#dcbdfb", "#eac55f", "#fc8dc7", "#96d0ff"),
+    still="#8a93a6", raw="#4c5a70", faint="#5d6675", rule="#3a424e",
+)  # fmt: skip
+_STATES_LIGHT = _own(
+    _LIGHT,
+    ("#0550ae", "#bc4c00", "#116329", "#6639ba", "#7d4e00", "#99286e", "#1b7c83"),
+    still="#59636e", raw="#a5b4c6", faint="#818b98", rule="#c8d1da",
+)  # fmt: skip
 _SAFE_SERIES = {
     "series-1": "#56b4e9", "series-2": "#e69f00", "series-3": "#009e73", "series-4": "#cc79a7",
     "series-5": "#f0e442", "series-6": "#d55e00", "series-7": "#0072b2",
@@ -54,31 +83,33 @@ _SAFE_LIGHT = _STATES_LIGHT | {
     "state-stopping": "#8a6d00", "state-interrupted": "#8a6d00",
 }  # fmt: skip
 
-_DARK = {
-    "primary": "#6cb6ff", "secondary": "#96d0ff", "accent": "#f69d50", "warning": "#daaa3f",
-    "error": "#e5534b", "success": "#57ab5a", "foreground": "#c5d0dc", "background": "#14181f",
-    "surface": "#1a2028", "panel": "#232b36", "dark": True,
-}  # fmt: skip
-_LIGHT = {
-    "primary": "#0550ae", "secondary": "#1b7c83", "accent": "#bc4c00", "warning": "#7d4e00",
-    "error": "#a40e26", "success": "#116329", "foreground": "#1f2328", "background": "#fbfcfd",
-    "surface": "#f2f5f8", "panel": "#e4e9ef", "dark": False,
-}  # fmt: skip
+
+def _theme(name: str, base: _Colours, own: _Colours, *, dark: bool) -> Theme:
+    return Theme(name, **base, dark=dark, variables=own)  # type: ignore[arg-type]  # by name
+
 
 THEMES = (
-    Theme("sdtui-dark", **_DARK, variables=_STATES_DARK),  # type: ignore[arg-type]
-    Theme("sdtui-light", **_LIGHT, variables=_STATES_LIGHT),  # type: ignore[arg-type]
-    Theme(
+    _theme("sdtui-dark", _DARK, _STATES_DARK, dark=True),
+    _theme("sdtui-light", _LIGHT, _STATES_LIGHT, dark=False),
+    _theme(
         "sdtui-colour-blind-dark",
-        **(_DARK | {"success": "#009e73", "error": "#d55e00"}),  # type: ignore[arg-type]
-        variables=_SAFE_DARK,
+        _DARK | {"success": "#009e73", "error": "#d55e00"},
+        _SAFE_DARK,
+        dark=True,
     ),
-    Theme(
+    _theme(
         "sdtui-colour-blind-light",
-        **(_LIGHT | {"success": "#00694d", "error": "#a83f00"}),  # type: ignore[arg-type]
-        variables=_SAFE_LIGHT,
+        _LIGHT | {"success": "#00694d", "error": "#a83f00"},
+        _SAFE_LIGHT,
+        dark=False,
     ),
 )
+
+
+def state_rules(widget: str, part: str) -> str:
+    """Return the style rules that give the component classes of a widget the states' colours."""
+    rules = (f"& > .{part}--{state} {{ color: $state-{state}; }}" for state in GLYPHS)
+    return "\n".join([f"{widget} {{", *rules, "}"])
 
 
 def in_order(names: Iterable[str]) -> list[str]:

@@ -188,6 +188,8 @@ def closing_lines(run: RunDir, status: Status, mask: Mask, width: int | None = N
         width: Of the terminal, in columns.
     """
     after = "" if status.elapsed is None else f" after {units.duration(status.elapsed)}"
+    if after and status.attempt > 1:
+        after += f" in attempt {status.attempt}"  # the earlier ones are not counted
     if status.state == "done":
         steps = f": {step_words(status)} steps, loss {loss_words(status.loss)}"
         first, pairs = f"done{after}{steps if status.step is not None else ''}", _done(run, status)

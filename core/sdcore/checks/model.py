@@ -10,6 +10,7 @@ from sdcore.checks.findings import Finding
 from sdcore.checks.weights import broken, count_parameters, is_pointer, weight_files
 from sdcore.data.wording import listed, shown
 from sdcore.errors import NotReadyError
+from sdcore.text import from_home
 
 _PIPELINE = "StableDiffusionPipeline"
 _PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
@@ -141,7 +142,7 @@ def model_findings(facts: ModelFacts, *, resolution: int) -> list[Finding]:
 
 
 def _find(source: str, revision: str | None, cache_dir: str | None) -> Path | None:
-    path = Path(source).expanduser()
+    path = Path(from_home(source))
     if source and path.is_dir():
         return path.absolute()
     if path.is_file():

@@ -15,6 +15,7 @@ from sdcore.data.index import DataIndex
 from sdcore.data.metadata import NAMES
 from sdcore.data.wording import shown
 from sdcore.errors import NotReadyError
+from sdcore.text import from_home
 
 _HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 # Names that old guides give and the hub no longer has, with what is used instead.
@@ -46,7 +47,7 @@ def open_data(
     Raises:
         NotReadyError: The source cannot be trained on; says which file, line and next step.
     """
-    path = Path(source).expanduser()
+    path = Path(from_home(source))
     if source and path.is_dir():
         index = _open_folder(path.absolute(), image_column, caption_column)
     elif path.is_file():

@@ -15,6 +15,7 @@ from sdcore.launch.plan import LaunchPlan, mask_env
 from sdcore.runs.paths import RunDir
 from sdcore.task.spec import DATASET, MODEL, OUTPUT, PROJECT, TaskSpec
 from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
+from sdcore.text import from_home
 
 # Settings that never reach the trainer's command line: the launcher places the output.
 _PLACED = {"output_dir", "local_rank", "resume_from_checkpoint"}
@@ -31,7 +32,7 @@ def host_path(task: TaskSpec, path: str) -> str:
     for mount in task.mounts:
         if path == mount.target or path.startswith(mount.target + "/"):
             return mount.source + path[len(mount.target) :]
-    return str(Path(path).expanduser()) if path.startswith("~") else path
+    return from_home(path)
 
 
 def model_source(task: TaskSpec) -> str | None:

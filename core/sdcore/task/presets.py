@@ -16,7 +16,7 @@ from sdcore.names import check_name
 from sdcore.task.problems import PresetError, Problem, dotted, explain, key_lines, line_of
 from sdcore.task.spec import TaskSpec
 from sdcore.task.train_spec import PLATFORM_ENV
-from sdcore.text import clean_line
+from sdcore.text import clean_line, from_home
 
 # tomllib needs 2.8 s for a 32 kB dotted key of 16,000 parts, quadratic in the parts.
 _MAX_BYTES = 64 * 1024
@@ -63,7 +63,7 @@ def locate(ref: str) -> Path:
     Raises:
         UsageError: There is no such file.
     """
-    path = Path(ref).expanduser()
+    path = Path(from_home(ref))
     if path.is_file() or "/" in ref or ref.endswith(".toml"):
         return path
     named = shipped_folder() / f"{ref}.toml"
@@ -171,9 +171,7 @@ def _where(path: Path, lines: dict[Any, int], origins: dict[Any, str], at: Any) 
 def resolve_sources(task: TaskSpec, base: Path) -> TaskSpec:
     """Return ``task`` with every mount's source absolute; relative ones start at ``base``."""
     mounts = tuple(
-        mount.model_copy(
-            update={"source": os.path.normpath(base / Path(mount.source).expanduser())}
-        )
+        mount.model_copy(update={"source": os.path.normpath(base / from_home(mount.source))})
         for mount in task.mounts
     )
     return task.model_copy(update={"mounts": mounts}) if mounts else task

@@ -36,13 +36,17 @@ for line in sys.stdin:
 """
 
 
+def _raise(error: Exception) -> None:
+    raise error
+
+
 @pytest.fixture
 def helper(tmp_path: Path) -> tuple[Checker, list[dict[str, Any]]]:
     script = tmp_path / "helper.py"
     script.write_text(_HELPER)
     answers: list[dict[str, Any]] = []
     argv = (sys.executable, str(script), str(tmp_path / "died"))
-    return Checker(answers.append, timeout_s=1.0, argv=argv), answers
+    return Checker(answers.append, _raise, timeout_s=1.0, argv=argv), answers
 
 
 def test_a_dying_helper_is_started_again(helper: Any) -> None:
@@ -112,7 +116,7 @@ def test_the_real_helper_tells_what_lies_at_the_paths(tmp_path: Path) -> None:
     table["mounts"].append({"source": str(tmp_path), "target": "/mnt/project"})
     table["mounts"].append({"source": str(tmp_path / "none"), "target": "/data"})
     answers: list[dict[str, Any]] = []
-    checker = Checker(answers.append)
+    checker = Checker(answers.append, _raise)
     checker.ask("look", table)
     answer = until(lambda: answers)[0]
     checker.ask("check", to_table(task))

@@ -12,6 +12,7 @@ from sdcore.errors import ExitCode
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import Status, read_status
 from sdcore.runs.store import all_runs
+from sdtui.secrets import mask_of, masked_status, tells
 from sdtui.terminal import cells, fit, out, out_json, painted, say, state_sign
 from sdtui.words import loss_words, step_words
 
@@ -36,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
     now = time.time()
     found = [(run_dir, read_status(run_dir, now)) for run_dir in all_runs()]
     if args.json:
-        out_json([{**status.to_record(), "path": r.root} for r, status in found])
+        shown = [(r, masked_status(s, mask_of(r)) if tells(s) else s) for r, s in found]
+        out_json([{**status.to_record(), "path": r.root} for r, status in shown])
         return 0
     if not found:
         say("no runs yet; start one, for example: sdtui --run demo")

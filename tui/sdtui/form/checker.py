@@ -27,18 +27,20 @@ class Checker:
     Args:
         post: Called from a thread with each answer: ``id``, ``ask`` and what was found, or
             ``trouble``, the words of why nothing was found.
+        broken: Called from the thread, last, with an error that is a bug of ours.
         timeout_s: How long the helper may be silent.
         argv: The helper, where a test has another one.
     """
 
     def __init__(
         self,
-        post: Callable[[dict[str, Any]], None],
+        post: Callable[[dict[str, Any]], object],
+        broken: Callable[[Exception], object],
         *,
         timeout_s: float = TIMEOUT_S,
         argv: tuple[str, ...] = (sys.executable, "-m", "sdtui.form.worker"),
     ) -> None:
-        self._post, self._timeout_s, self._argv = post, timeout_s, argv
+        self._post, self._broken, self._timeout_s, self._argv = post, broken, timeout_s, argv
         self._waiting: dict[Ask, tuple[int, dict[str, Any]]] = {}
         self._changed = threading.Condition()
         self._child: subprocess.Popen[bytes] | None = None
@@ -72,8 +74,11 @@ class Checker:
 
     def _work(self) -> None:
         try:
-            self._begin_child()
+            with suppress(OSError):  # told when it is asked something
+                self._begin_child()
             self._serve()
+        except Exception as error:  # noqa: BLE001  # told by ending the console with it
+            self._broken(error)
         finally:  # whatever happens, no process is left behind
             self._end_child()
 
@@ -94,6 +99,7 @@ class Checker:
         """Return the answer to ``request``; a helper that died gets a second chance."""
         head = {"id": request["id"], "ask": request["ask"]}
         line = json.dumps(request).encode() + b"\n"
+        why = ""
         for _chance in range(2):
             if not self._open:
                 break
@@ -104,9 +110,14 @@ class Checker:
                 self._end_child()
                 words = _("the check took over {n} s and was ended; is a network folder dead?")
                 return head | {"trouble": words.format(n=round(self._timeout_s))}
-            except (OSError, ValueError):
-                pass  # it died while it was asked or while it answered
+            except BrokenPipeError:
+                pass  # it died while it was asked
+            except (OSError, ValueError) as error:  # it cannot be started, or wrote half an answer
+                why = error.strerror or "" if isinstance(error, OSError) else ""
             self._end_child()
+        if why:
+            words = _("the helper that checks the task cannot be started: {why}; free some memory")
+            return head | {"trouble": words.format(why=why)}
         return head | {"trouble": _("the helper that checks the task ended twice")}
 
     def _answer(self, line: bytes) -> dict[str, Any] | None:
@@ -135,17 +146,21 @@ class Checker:
         return read
 
     def _begin_child(self) -> "subprocess.Popen[bytes] | None":
+        if not self._open:
+            return None
+        # Not under the lock: a slow disk may hold it, and with the lock it would hold the keys.
+        child = subprocess.Popen(
+            self._argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # a Ctrl-C is the console's
+        )
         with self._changed:
+            self._child = child
             if not self._open:
-                return None
-            self._child = subprocess.Popen(
-                self._argv,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,  # a Ctrl-C is the console's
-            )
-            return self._child
+                child.kill()  # closed meanwhile; the thread sees its end, and waits for it
+        return child
 
     def _end_child(self) -> None:
         with self._changed:

@@ -3,11 +3,10 @@
 A screen can be rebuilt at any time (another language, another size); the desk of an app stays.
 """
 
-import json
+import asyncio
 import math
 import re
 import tempfile
-import threading
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -21,14 +20,15 @@ from textual.app import App
 from sdcore.errors import SdError
 from sdcore.launch.plan import LaunchPlan
 from sdcore.launch.planner import plan_launch
-from sdcore.runs.files import write_bytes
-from sdcore.runs.paths import RunDir, home, make_private, new_run_id, runs_root
-from sdcore.task.presets import load_preset, resolve_sources, shipped_folder
+from sdcore.runs.paths import RunDir, new_run_id, runs_root
+from sdcore.task.presets import Preset, load_preset, resolve_sources, shipped_folder
 from sdcore.task.spec import Mount, TaskSpec
 from sdcore.task.train_spec import PLATFORM_ENV
 from sdcore.task.writing import dump_preset, to_table
 from sdcore.text import clean_line
+from sdtui.form.aside import patiently
 from sdtui.form.draft import Draft, FormProblem
+from sdtui.form.drafts import Record, read_draft
 from sdtui.form.entries import Raw, raw_of
 from sdtui.form.facts import Look
 from sdtui.form.paths import here
@@ -65,11 +65,6 @@ def _place(problem: FormProblem) -> int:
     return SECTIONS.index(section_of(problem.key))
 
 
-def draft_file() -> Path:
-    """Return where the draft is kept."""
-    return home() / "draft.json"
-
-
 @dataclass(slots=True, weakref_slot=True)
 class Desk:
     """The form of one console.
@@ -85,6 +80,8 @@ class Desk:
         typed: Something was typed since it was loaded; it must not be thrown away unasked.
         report: What the last check found, and the task it was about.
         opened: Names the run in the command that is shown.
+        ready: The draft of an earlier console was looked for; before, there is no form to show.
+        laying_out: Held while it is looked for.
     """
 
     draft: Draft = field(default_factory=Draft)
@@ -97,6 +94,8 @@ class Desk:
     typed: bool = False
     report: tuple[TaskSpec, dict[str, Any]] | None = None
     opened: datetime = field(default_factory=lambda: datetime.now().astimezone())
+    ready: bool = False
+    laying_out: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def take(self, task: TaskSpec, origin: Path | None = None, note: str = "") -> None:
         """Put a task into the form."""
@@ -107,11 +106,19 @@ class Desk:
         self.judge()
 
     def edit(self, key: str, raw: Raw) -> None:
-        """Take what was typed into a field: a dotted key, ``env.NAME`` or ``mounts.0.source``."""
+        """Take what was typed into a field.
+
+        Args:
+            key: A dotted key, ``env.NAME`` or ``mounts.0.source``; ``name_of.NAME`` is the name
+                itself of a variable.
+            raw: What stands in the field.
+        """
         head, _dot, rest = key.partition(".")
         text = raw if isinstance(raw, str) else ""
         if head == "env":
             self.draft.set_variable(rest, text)
+        elif head == "name_of":
+            self.draft.rename_variable(rest, text)
         elif head == "mounts":
             number, _dot, part = rest.partition(".")
             row = self.draft.mounts[int(number)]
@@ -226,37 +233,23 @@ class Desk:
         return {}
 
     # Presets.
-    def open(self, source: str, *, names: Collection[str] = (), fresh_name: bool = False) -> None:
+    def take_preset(
+        self, preset: Preset, *, names: Collection[str] = (), fresh_name: bool = False
+    ) -> None:
         """Fill the form from a preset.
 
         Args:
-            source: A path, the name of a shipped preset, or a run's ``task.toml``.
+            preset: A preset, or a run's ``task.toml``.
             names: Names of the runs there are.
             fresh_name: Take the next free name, because the task comes from a run.
-
-        Raises:
-            SdError: It cannot be read, or is no task.
         """
-        preset = load_preset(source)
         task = preset.task
         if fresh_name:
             task = task.model_copy(update={"name": next_name(task.name, names)})
             task.model_fields_set.add("name")
-            run = Path(source).parent.name
-            self.take(task, note=_("from {path}").format(path=run))
+            self.take(task, note=_("from {path}").format(path=preset.source.parent.name))
         else:
             self.take(task, preset.source)
-
-    def open_empty(self) -> None:
-        """Empty the form: what is left is what the user's own defaults say.
-
-        Raises:
-            SdError: Those defaults are no task.
-        """
-        with tempfile.TemporaryDirectory() as folder:
-            blank = Path(folder, "task.toml")
-            blank.touch()
-            self.take(load_preset(blank).task)
 
     def saved_text(self, path: Path) -> str:
         """Return the text of a preset for ``path``, keeping the comments of what it replaces.
@@ -288,57 +281,24 @@ class Desk:
         return here() / f"{name if isinstance(name, str) and name else 'task'}.toml"
 
     # The draft on disk.
-    def restore(self) -> bool:
-        """Take the draft of an earlier console; say whether there was one."""
+    def restore(self, record: Record) -> bool:
+        """Take the draft of an earlier console; say whether it is one."""
         try:
-            record = json.loads(draft_file().read_bytes())
             self.draft = Draft.from_record(record)
             at = datetime.fromtimestamp(float(record.get("at", 0))).astimezone()
             origin = record.get("origin")
-        except (OSError, ValueError, RecursionError, OverflowError, TypeError, AttributeError):
-            return False  # none, or none that can be read: the form begins empty
-        except SdError:
-            return False  # no home for it
+        except (OSError, ValueError, OverflowError, TypeError, AttributeError):
+            return False
         self.origin = Path(origin) if isinstance(origin, str) else None
         self.note = _("draft of {time} restored; F7 to start empty").format(time=f"{at:%H:%M}")
         self.typed = True
         self.judge()
         return True
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Record:
         """Return the draft as it is kept."""
         origin = str(self.origin) if self.origin else None
         return {**self.draft.to_record(), "at": time.time(), "origin": origin}
-
-
-_WRITING = threading.Lock()
-_kept: dict[Path, float] = {}
-
-
-def keep_draft(record: dict[str, Any]) -> None:
-    """Write the draft; waits for the disk, so never in the screen's own thread.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    with _WRITING:
-        path, at = draft_file(), record["at"]
-        if at < _kept.get(path, 0.0):
-            return  # a newer one overtook it
-        make_private(path.parent)
-        write_bytes(path, json.dumps(record).encode())
-        _kept[path] = at
-
-
-def forget_draft() -> None:
-    """Remove the draft: what it held was started.
-
-    Raises:
-        OSError: It cannot be removed.
-    """
-    with _WRITING:
-        draft_file().unlink(missing_ok=True)
-        _kept[draft_file()] = time.time()
 
 
 def next_name(name: str, taken: Collection[str]) -> str:
@@ -370,14 +330,56 @@ _DESKS: "WeakKeyDictionary[App[Any], Desk]" = WeakKeyDictionary()
 
 
 def desk_of(app: App[Any]) -> Desk:
-    """Return the desk of an app; the first time with the draft of an earlier one on it."""
-    if app not in _DESKS:
-        desk = _DESKS[app] = Desk()
-        if not desk.restore():
-            try:
-                desk.open_empty()
-            except SdError as error:  # the user's own defaults; a form without them is better
-                desk.draft.add_standard_mounts()
-                desk.note = clean_line(f"{error.what}: {error.cause}", 300)
-                desk.judge()
-    return _DESKS[app]
+    """Return the desk of an app; see ``laid_out`` for what stands on it."""
+    return _DESKS.setdefault(app, Desk())
+
+
+async def laid_out(app: App[Any]) -> Desk:
+    """Return the desk of an app; the first time read from disk what stands on it."""
+    desk = desk_of(app)
+    async with desk.laying_out:
+        if not desk.ready:
+            record, blank = await patiently(app, _first, _("reading the draft …"))
+            if record is None or not desk.restore(record):
+                _lay_out_blank(desk, blank)
+            desk.ready = True
+    return desk
+
+
+def read_task(source: str) -> Preset:
+    """Return what the form is to be filled from; waits for the disk.
+
+    Args:
+        source: A path, the name of a shipped preset, or a run's ``task.toml``; empty for a form
+            that holds no more than the user's own defaults.
+
+    Raises:
+        SdError: It cannot be read, or is no task.
+        OSError: It cannot be read.
+    """
+    if source:
+        return load_preset(source)
+    with tempfile.TemporaryDirectory() as folder:
+        blank = Path(folder, "task.toml")
+        blank.touch()
+        return load_preset(blank)
+
+
+def _first() -> tuple[Record | None, Preset | SdError | OSError]:
+    """Read the draft of an earlier console, and what an empty form is."""
+    try:
+        blank: Preset | SdError | OSError = read_task("")
+    except (SdError, OSError) as error:
+        blank = error
+    return read_draft(), blank
+
+
+def _lay_out_blank(desk: Desk, blank: Preset | SdError | OSError) -> None:
+    if isinstance(blank, Preset):
+        desk.take(blank.task)
+        return
+    # The user's own defaults are no task, or there is no room: a form without them is better.
+    told = (blank.what, blank.cause) if isinstance(blank, SdError) else (str(blank),)
+    desk.draft.add_standard_mounts()
+    desk.note = clean_line(": ".join(told), 300)
+    desk.judge()

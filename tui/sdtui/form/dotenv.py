@@ -2,7 +2,8 @@
 
 import re
 
-_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)$")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # of a variable
+_LINE = re.compile(rf"\s*(?:export\s+)?({NAME.pattern})\s*=\s*(.*)$")
 _ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\", "$": "$"}
 
 

@@ -16,6 +16,7 @@ from sdcore.task.problems import Path, explain
 from sdcore.task.spec import DATASET, MODEL, PROJECT, TaskSpec
 from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
 from sdcore.task.writing import to_table
+from sdtui.form.dotenv import NAME
 from sdtui.form.entries import Raw, entries, raw_of, value_of
 from sdtui.language import _
 
@@ -72,6 +73,8 @@ class Draft:
         mounts: In their order.
         env: In its order.
         cluster: The task goes to a cluster; else what stands there is only kept.
+        renames: What was typed for the name of a variable and cannot be one, by its name so far.
+            Not kept on disk: it may be a secret that was pasted into the wrong field.
     """
 
     values: dict[str, Raw] = field(default_factory=dict)
@@ -79,6 +82,7 @@ class Draft:
     mounts: list[MountRow] = field(default_factory=list)
     env: list[EnvRow] = field(default_factory=list)
     cluster: bool = False
+    renames: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_task(cls, task: TaskSpec) -> Self:
@@ -147,6 +151,29 @@ class Draft:
     def drop_variable(self, name: str) -> None:
         """Remove a variable."""
         self.env = [row for row in self.env if row.name != name]
+        self.renames.pop(name, None)
+
+    def rename_variable(self, name: str, typed: str) -> None:
+        """Give a variable another name; one that it cannot have stays a problem of the form."""
+        self.renames.pop(name, None)
+        if typed != name and (row := self.variable(name)) is not None:
+            if self._name_fault(typed) is None:
+                row.name = typed
+            else:
+                self.renames[name] = typed
+
+    def _name_fault(self, typed: str) -> tuple[str, str] | None:
+        """Return why no variable can be given this name, and what to do."""
+        if not typed:
+            return _("the variable has no name"), _("type one, or press F9 to remove it")
+        if "=" in typed:
+            return _("a name holds no ="), _("type the value in the field beside it")
+        if not NAME.fullmatch(typed):
+            return _("a name has letters, digits and _ alone"), _("begin it with a letter or _")
+        if typed in PLATFORM_ENV or self.variable(typed) is not None:
+            words = _("{name} stands here already").format(name=typed)
+            return words, _("type another name, or change that one")
+        return None
 
     def changed(self, key: str) -> bool:
         """Say whether a field differs from what counts when it is left out."""
@@ -202,6 +229,9 @@ class Draft:
         for name in sorted({name for name in names if names.count(name) > 1}):
             words = _("the variable stands here twice")
             yield FormProblem(f"env.{name}", words, _("remove one of them"))
+        for name, typed in self.renames.items():
+            free = _("its new name is not taken yet"), _("go to the name and press Enter")
+            yield FormProblem(f"env.{name}", *(self._name_fault(typed) or free))
         for row in self.env:
             if row.withheld:
                 words = _("a secret is not kept in the draft")
@@ -213,6 +243,7 @@ class Draft:
     def to_record(self) -> dict[str, Any]:
         """Return plain data to keep; the values of secrets are left out."""
         record = asdict(self)
+        del record["renames"]
         for row in record["env"]:
             if is_secret(row["name"]) and row["value"]:
                 row["value"], row["withheld"] = "", True

@@ -13,13 +13,13 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.message import Message
+from textual.suggester import Suggester
 from textual.widget import Widget
 from textual.widgets import Input, TextArea
 
 from sdcore.text import clean, clean_line
 from sdtui.form.entries import Entry, Raw
 from sdtui.form.facts import GLYPHS, Verdict
-from sdtui.form.paths import PathSuggester
 from sdtui.language import N_, _
 
 LABEL = 24  # cells, the mark of a change included
@@ -233,6 +233,12 @@ class FieldRow(Widget):
         self._bad: Verdict | None = None
         self._found: Verdict | None = None
 
+    @property
+    def at_fault(self) -> Widget:
+        """The editor in which a problem of this row is mended."""
+        editor: Widget = self.editor
+        return editor
+
     def compose(self) -> ComposeResult:
         """Put the editors in their places."""
         yield self.editor
@@ -352,8 +358,8 @@ class Act(Widget, can_focus=True):
         self.action_press()
 
 
-def row_of(entry: Entry, words: str, *, path: bool = False) -> FieldRow:
-    """Return the row of a value."""
+def row_of(entry: Entry, words: str, suggester: Suggester | None = None) -> FieldRow:
+    """Return the row of a value; ``suggester`` completes what is typed."""
     default = entry.default if isinstance(entry.default, str) else ""
     if entry.kind == "switch":
         options = [("true", _("on")), ("false", _("off"))]
@@ -363,7 +369,6 @@ def row_of(entry: Entry, words: str, *, path: bool = False) -> FieldRow:
     elif entry.kind == "lines":
         editor = LinesEditor(entry.key, listed=True)
     else:
-        suggester = PathSuggester() if path else None
         editor = TextEditor(entry.key, placeholder=default or _("left out"), suggester=suggester)
     width, unit = _WIDTHS.get(entry.kind), entry.unit or ""
     if width:

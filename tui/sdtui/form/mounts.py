@@ -10,7 +10,7 @@ from sdcore.task.spec import DATASET, MODEL, PROJECT
 from sdtui.form.draft import MountRow
 from sdtui.form.facts import Verdict
 from sdtui.form.fields import Act, Choice, FieldRow, TextEditor, tell_edit
-from sdtui.form.paths import PathSuggester
+from sdtui.form.paths import DATA_FILES, PathSuggester
 from sdtui.form.sections import Section
 from sdtui.language import N_, _
 
@@ -39,8 +39,9 @@ class Mounts(Section):
         key = f"mounts.{number}"
         role = _ROLES.get(mount.target)
         words = f"{_(role)} {mount.target}" if role else _("Folder")
+        files = DATA_FILES if mount.target == DATASET else ()
         path = TextEditor(
-            f"{key}.source", placeholder=_("a folder; F2 browses"), suggester=PathSuggester()
+            f"{key}.source", placeholder=_("a folder; F2 browses"), suggester=PathSuggester(*files)
         )
         options = [("true", _("read only")), ("false", _("writable"))]
         access = Choice(f"{key}.read_only", options, "false")
@@ -71,6 +72,17 @@ class Mounts(Section):
         number = key.split(".")[1] if key.startswith("mounts.") else ""
         mounts = self.desk.draft.mounts
         return mounts[int(number)] if number and int(number) < len(mounts) else None
+
+    def begin_path(self) -> None:
+        """Type a slash into the path at hand: of the mount with the focus, else an empty one."""
+        paths = [row for row in self.rows() if row.key.endswith(".source")]
+        here = self._focused()
+        near = [row for row in paths if here and row.key[:-7] == here.key.rpartition(".")[0]]
+        empty = [row for row in paths if not row.editor.value]
+        for row in (*near, *empty, *paths)[:1]:
+            row.editor.focus()
+            if not row.editor.value:
+                row.editor.insert_text_at_cursor("/")
 
     def _focused(self) -> FieldRow | None:
         return next((row for row in self.rows() if row.has_focus_within), None)

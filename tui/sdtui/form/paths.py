@@ -1,19 +1,15 @@
 """Completes paths as they are typed, without ever making the console wait for a disk."""
 
-import asyncio
 import os
-import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from textual.suggester import Suggester
 
-T = TypeVar("T")
-_PATIENCE_S = 2.0
+from sdcore.text import from_home
+from sdtui.form.aside import aside
+
+DATA_FILES = (".parquet",)  # what ``sdcore.data.open_data`` takes beside folders
 _MOST_ENTRIES = 5000
-_MOST_STUCK = 4
-_at_work = threading.Semaphore(_MOST_STUCK)
 
 
 def here() -> Path:
@@ -24,67 +20,48 @@ def here() -> Path:
         return Path("/")
 
 
-async def aside(call: Callable[[], T], patience_s: float = _PATIENCE_S) -> T | None:
-    """Return what ``call`` returns, asked in a thread; None when it fails or takes too long.
+def complete(typed: str, files: tuple[str, ...] = ()) -> str | None:
+    """Return ``typed`` completed to the first entry that begins so; folders come first.
 
-    The thread is a daemon of its own: one that hangs on a dead network mount must not keep the
-    console from leaving, as those of asyncio's pool would.
+    Args:
+        typed: A path so far.
+        files: How the names of the files end that are offered, too.
+
+    Raises:
+        OSError: The folder cannot be read.
     """
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[T | None] = loop.create_future()
-
-    def tell(value: T | None) -> None:
-        if not answer.done():
-            answer.set_result(value)
-
-    def work() -> None:
-        value = None
-        try:
-            value = call()
-        except OSError:
-            pass  # the caller shows nothing for it
-        finally:
-            _at_work.release()
-        try:
-            loop.call_soon_threadsafe(tell, value)
-        except RuntimeError:
-            return  # the console was left meanwhile
-
-    if not _at_work.acquire(blocking=False):
-        return None  # enough hang already
-    threading.Thread(target=work, name="sdtui-paths", daemon=True).start()
-    try:
-        return await asyncio.wait_for(answer, patience_s)
-    except TimeoutError:
-        return None
-
-
-def complete(typed: str) -> str | None:
-    """Return ``typed`` completed to the first entry that begins so; folders come first."""
     folder, slash, beginning = typed.rpartition("/")
-    if not slash:
+    if not slash or not typed.isprintable():
         return None
-    place = Path(folder + "/").expanduser()
     found: list[tuple[bool, str]] = []
-    with os.scandir(place) as entries:
+    with os.scandir(from_home(folder + "/")) as entries:
         for number, entry in enumerate(entries):
             if number >= _MOST_ENTRIES:
                 break
             hidden = entry.name.startswith(".") and not beginning.startswith(".")
             if entry.name.startswith(beginning) and not hidden and entry.name.isprintable():
-                found.append((not entry.is_dir(), entry.name))
+                is_file = not entry.is_dir()
+                if not is_file or entry.name.endswith(files):
+                    found.append((is_file, entry.name))
     if not found:
         return None
-    file, name = min(found)
-    return f"{folder}/{name}{'' if file else '/'}"
+    is_file, name = min(found)
+    return f"{folder}/{name}{'' if is_file else '/'}"
 
 
 class PathSuggester(Suggester):
-    """Offers the rest of a path; the right arrow takes it."""
+    """Offers the rest of a path; the right arrow takes it.
 
-    def __init__(self) -> None:
+    Args:
+        files: How the names of the files end that are offered beside folders.
+    """
+
+    def __init__(self, *files: str) -> None:
         super().__init__(use_cache=False, case_sensitive=True)
+        self._files = files
 
     async def get_suggestion(self, value: str) -> str | None:
         """Return the completed path."""
-        return await aside(lambda: complete(value)) if value.startswith(("/", "~", ".")) else None
+        if not value.startswith(("/", "~", ".")):
+            return None
+        return await aside(lambda: complete(value, self._files))

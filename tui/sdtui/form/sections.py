@@ -31,6 +31,7 @@ _HELP = {
     "target": N_("Absolute path at which the task sees the folder, e.g. /mnt/more"),
     "read_only": N_("Forbid writing to it. Space changes it, Backspace leaves it out"),
     "env": N_("A variable of the task's environment. F9 removes it"),
+    "variable": N_("The name of a variable. Enter takes it, F9 removes the variable"),
     "new": N_("Enter adds NAME=value; a pasted .env is added whole"),
     "own_command": N_("What is started: the trainer that comes with sdtui, or a command"),
     "cluster": N_("Where the task runs"),

@@ -14,11 +14,15 @@ from sdtui.form.entries import Entry, groups
 from sdtui.form.facts import Verdict
 from sdtui.form.fields import Act, FieldRow, row_of
 from sdtui.form.labels import GROUPS, label
+from sdtui.form.paths import DATA_FILES, PathSuggester
 from sdtui.form.sections import Section
 from sdtui.language import N_, _, ngettext
 
-_PATHS = {"train.pretrained_model_name_or_path", "train.train_data_dir", "train.cache_dir",
-          "train.dataset_name", "train.resume_from_checkpoint"}  # fmt: skip
+# Which settings may be a path, and which files are offered for it beside folders.
+_PATHS: dict[str, tuple[str, ...]] = {
+    "train.pretrained_model_name_or_path": (), "train.train_data_dir": DATA_FILES,
+    "train.cache_dir": (), "train.dataset_name": DATA_FILES, "train.resume_from_checkpoint": (),
+}  # fmt: skip
 _NAMES = {"train.pretrained_model_name_or_path": "model", "train.train_data_dir": "data",
           "train.dataset_name": "data"}  # fmt: skip
 # Accepted on the command line for compatibility; nobody needs them on a form.
@@ -27,6 +31,11 @@ _FIRST = ("length", "batch")  # open when nothing was changed: they decide time 
 _MOST_FOUND = 12
 _QUIET_S = 0.2
 _AT_ONCE = 4  # rows mounted between two looks at the keyboard
+
+
+def _suggester(key: str) -> PathSuggester | None:
+    files = _PATHS.get(key)
+    return None if files is None else PathSuggester(*files)
 
 
 class Group(Vertical):
@@ -47,7 +56,7 @@ class Group(Vertical):
         missing = [f for f in self.fields if f.key in keys and f.key not in rows]
         if missing:
             order = [field.key for field in self.fields]
-            new = [row_of(f, label(f.key), path=f.key in _PATHS) for f in missing]
+            new = [row_of(f, label(f.key), _suggester(f.key)) for f in missing]
             for at in range(0, len(new), _AT_ONCE):
                 await self.mount_all(new[at : at + _AT_ONCE])
             self.sort_children(
@@ -70,6 +79,7 @@ class Group(Vertical):
 class Search(Input):
     """Finds settings by name, key or meaning."""
 
+    HELP_TITLE = N_("Find a setting")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down", "app.focus_next", N_("Field below"), show=False, id="field.down"),
         Binding("escape", "clear", N_("All settings"), show=False, id="training.clear"),

@@ -3,9 +3,11 @@
 import time
 from dataclasses import dataclass
 
+from sdcore.runs.logs import Mask
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import Status, read_status
 from sdcore.runs.store import all_runs
+from sdtui.secrets import mask_of, masked_status, tells
 
 _LOST_S = 5.0  # an interrupted run may be resumed, but nothing of it changes by itself
 
@@ -15,6 +17,7 @@ class _Known:
     status: Status
     exit: tuple[int, int] | None  # mtime in ns and inode of exit.json
     read: float
+    mask: Mask | None  # of its secrets, once a text of it was read
 
 
 class Catalogue:
@@ -36,7 +39,11 @@ class Catalogue:
             lost = known.status.state == "interrupted" and now - known.read < _LOST_S
             if exit_ is not None or lost:
                 return known
-        return _Known(read_status(run), exit_, now)
+        status, mask = read_status(run), known.mask if known is not None else None
+        if tells(status):
+            mask = mask or mask_of(run)
+            status = masked_status(status, mask)
+        return _Known(status, exit_, now, mask)
 
 
 def _exit_of(run: RunDir) -> tuple[int, int] | None:

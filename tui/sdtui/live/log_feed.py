@@ -17,6 +17,7 @@ from sdcore.text import clean_line
 from sdtui.live import log_scan
 from sdtui.live.log_query import Filter, Query
 from sdtui.live.log_scan import Ask, Copied, Count, Hit, Matches, Window
+from sdtui.live.log_tries import TooSlowError, Tries
 from sdtui.live.logfile import LogFile
 
 _STEP_S = 0.012  # of work before it looks for newer wishes
@@ -84,6 +85,9 @@ class LogFeed:
         self._matches: Matches | None = None
         self._looked = self._told = 0.0
         self._facts, self._trouble = Facts(), ""
+        self._tries = Tries()
+        self._wanted: Query | None = None  # what is looked for
+        self._tired: Query | None = None  # what took too long in this log
         self._thread = threading.Thread(target=self._work, name="sdtui-log", daemon=True)
 
     # What the view asks for.
@@ -144,6 +148,8 @@ class LogFeed:
                 if not paused and self._log is not None:
                     busy = self._step()
                     self._tell_trouble("")
+            except TooSlowError:
+                self._give_up(self._wanted)
             except OSError as error:
                 self._tell_trouble(clean_line(str(error), 200))
                 self._start_over()  # a walk that failed half-way cannot go on
@@ -153,12 +159,30 @@ class LogFeed:
             # Even when busy it lets go for a moment: the screen needs the interpreter, too.
             self._wake.wait(0.001 if busy else 60.0 if paused else self.period_s)
             self._wake.clear()
+        self._tries.close()
         if self._log is not None:
             self._log.close()
+
+    def _give_up(self, query: Query | None) -> None:
+        """End a search whose pattern takes too long; the log itself goes on."""
+        self._tired = query
+        self._matches = self._scan = self._hit = None
+        self._post(Hit(None, gave_up=query))
+
+    def _learn(self, window: Window) -> bool:
+        """Find out what is to be set apart in the rows at hand; say whether that was needed."""
+        if self._matches is None:
+            return False
+        try:
+            return self._matches.query.learn([row.text for row in window.rows], self._tries)
+        except TooSlowError:
+            self._give_up(self._matches.query)
+            return False
 
     def _take_open(self, path: Path, mask: Callable[[], Mask]) -> None:
         if self._log is not None:
             self._log.close()
+        self._tired = None
         self._log = LogFile(path, mask())
         self._log.refresh()
         self._start_over()
@@ -182,13 +206,19 @@ class LogFeed:
     def _take_search(self, query: Query | None, only: Filter) -> None:
         self._hit = None
         self._matches, self._scan = None, None
-        if query is not None and self._log is not None:
-            self._matches = Matches(query, only, self._log.generation)
+        self._wanted = query
+        if query is not None and query == self._tired:
+            self._give_up(query)
+        elif query is not None and self._log is not None:
+            self._matches = Matches(query, only, self._log.generation, self._tries)
             self._scan = self._matches.scan(self._log)
+            if self._learn(self._window):
+                self._post(self._window)  # the same rows, drawn anew
 
     def _take_jump(self, query: Query, only: Filter, start: int, up: bool) -> None:
-        if self._log is not None:
-            self._hit = log_scan.next_hit(self._log, query, only, start, up=up)
+        if self._log is not None and query != self._tired:
+            self._wanted = query
+            self._hit = log_scan.next_hit(self._log, query, only, start, up=up, tries=self._tries)
 
     def _take_copy(self, first: int, last: int, only: Filter) -> None:
         if self._log is not None:
@@ -230,6 +260,7 @@ class LogFeed:
             except StopIteration as done:
                 self._rows = None
                 self._window = done.value
+                self._learn(done.value)
                 self._post(done.value)
                 return False
             if time.monotonic() > end:

@@ -5,12 +5,14 @@ hit is passed at the speed of reading.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from sdcore.runs.logs import Mask
 from sdtui.language import _
 from sdtui.live.log_cells import LONGEST
 from sdtui.live.log_levels import GRAVE, RANKED, Level
+from sdtui.live.log_tries import Spans, Tries
 from sdtui.live.logfile import Row
 
 _DELETED = bytes({*range(0x20), 0x7F} - {0x0A, 0x09, 0x0D})
@@ -20,7 +22,12 @@ _ESCAPED = re.compile(r"\\.")
 _OF_A_LINE = re.compile(r"\(\?|\\[AZ]|\[\^|\\[sSDW]")
 _CLASS = re.compile(r"\[\^?\]?[^\]]*\]")
 _ENDLESS = re.compile(r"[*+]|\{\d*,\d*\}")
+_QUANTIFIER = re.compile(r"(?:[*+?]|\{\d*,?\d*\})[?+]?")
+_REPEATED_GROUP = re.compile(r"\)[*+?{]")
+_BACKWARDS = re.compile(r"\\[1-9]|\(\?[P(]")  # asks for what a group matched
 LONGEST_PATTERN = 500  # characters
+_QUICK_LINE = 500  # characters in which one repeat tries all it can within 2 ms
+_MOST_SPANS = 4000  # lines of which is known where they match
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,8 @@ class Query:
     regex: "re.Pattern[str]"
     _in_page: "re.Pattern[str] | None" = None
     _needed: str = ""
+    _repeats: int = 0  # 2 for all that may take longer than a person waits
+    _spans: dict[str, Spans] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, text: str) -> "Query":
@@ -88,7 +97,39 @@ class Query:
             in_page = None if _OF_A_LINE.search(text) else re.compile(text, flags | re.MULTILINE)
         except (re.error, OverflowError, RecursionError) as error:
             raise BadPatternError(str(error)) from error
-        return cls(text, regex, in_page, _needed(text))
+        return cls(text, regex, in_page, _needed(text), _repeats(text))
+
+    def quick(self, longest: int) -> bool:
+        """Say whether it is tried at once on lines of so many characters, whatever they hold.
+
+        Others are tried in a process of their own; see ``log_tries``.
+        """
+        return not self._repeats or (self._repeats == 1 and longest <= _QUICK_LINE)
+
+    def matching(self, texts: Sequence[str], tries: Tries) -> list[int]:
+        """Return the places of the lines that match.
+
+        Raises:
+            TooSlowError: It takes too long on one of them.
+        """
+        if self.quick(max(map(len, texts), default=0)):
+            return [place for place, text in enumerate(texts) if self.regex.search(text)]
+        return sorted(tries.find(self.regex, texts))
+
+    def learn(self, texts: Sequence[str], tries: Tries) -> bool:
+        """Find out where it matches in lines that will be drawn; say whether that was needed.
+
+        Raises:
+            TooSlowError: It takes too long on one of them.
+        """
+        fresh = [text for text in texts if not self.quick(len(text)) and text not in self._spans]
+        if not fresh:
+            return False
+        found = tries.find(self.regex, fresh)
+        if len(self._spans) > _MOST_SPANS:
+            self._spans.clear()
+        self._spans.update((text, found.get(place, [])) for place, text in enumerate(fresh))
+        return True
 
     def may(self, block: bytes, before: bytes, mask: Mask) -> bool:
         """Say whether a page can hold a matching row, by its bytes; in doubt, it can.
@@ -103,17 +144,25 @@ class Query:
             return True
         if near.count(b"\n") * LONGEST < len(near):
             return True  # so long a line may be shown cut
+        long = max(map(len, near.split(b"\n")))
         text = near.translate(None, _DELETED).replace(b"\r", b"\n").decode("ascii")
         text = mask(text)
         if self._needed:  # ten times as fast as the pattern
             small = self.regex.flags & re.IGNORECASE
             if self._needed not in (text.lower() if small else text):
                 return False
-        return self._in_page.search(text) is not None
+        return not self.quick(long) or self._in_page.search(text) is not None
 
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        """Return where in ``text`` it matches, in characters; empty matches count as none."""
-        return [match.span() for match in self.regex.finditer(text) if match.end() > match.start()]
+    def spans(self, text: str) -> Spans:
+        """Return where in ``text`` it matches, in characters; empty matches count as none.
+
+        Of what is not quick it returns what was learnt before.
+        """
+        if self.quick(len(text)):
+            spans = [match.span() for match in self.regex.finditer(text)]
+        else:
+            spans = self._spans.get(text, [])
+        return [(begin, end) for begin, end in spans if end > begin]
 
 
 def _needed(text: str) -> str:
@@ -130,6 +179,16 @@ def _needed(text: str) -> str:
         begin = special.end()
     parts.append(text[begin:])
     return max(parts, key=len)
+
+
+def _repeats(text: str) -> int:
+    """Count the repeats, up to 2; what tries the same signs in several ways counts as 2."""
+    if _BACKWARDS.search(text):
+        return 2
+    text = _CLASS.sub("c", _ESCAPED.sub("e", text)).replace("(?", "(")
+    if _REPEATED_GROUP.search(text):
+        return 2
+    return min(2, len(_QUANTIFIER.findall(text)))
 
 
 def _repeats_within_repeats(text: str) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 from sdtui.live.log_query import Filter, Query
+from sdtui.live.log_tries import Tries
 from sdtui.live.logfile import PAGE, LogFile, Row
 
 MOST_MATCHES = 1_000_000  # places kept of a search, 8 MB; beyond them it says "more"
@@ -150,8 +151,9 @@ class Matches:
         upto: Bytes that have been searched.
     """
 
-    def __init__(self, query: Query, only: Filter, generation: int) -> None:
+    def __init__(self, query: Query, only: Filter, generation: int, tries: Tries) -> None:
         self.query, self.only, self.generation = query, only, generation
+        self._tries = tries
         self.places = array("Q")
         self.upto = 0
 
@@ -160,34 +162,37 @@ class Matches:
         number = max(0, self.upto // PAGE - 1)  # of the last pages, more may be shown by now
         del self.places[bisect_left(self.places, number * PAGE) :]
         while number < log.pages and len(self.places) < MOST_MATCHES:
-            self.places.extend(hits(log, number, self.query, self.only))
+            self.places.extend(hits(log, number, self.query, self.only, self._tries))
             number += 1
             self.upto = min(log.size, number * PAGE)
             yield
         self.upto = log.size
 
 
-def hits(log: LogFile, number: int, query: Query, only: Filter) -> list[int]:
-    """Return the addresses of the rows of a page that match and pass."""
+def hits(log: LogFile, number: int, query: Query, only: Filter, tries: Tries) -> list[int]:
+    """Return the addresses of the rows of a page that match and pass; may be ``TooSlowError``."""
     block, before = log.raw(number), log.raw(number - 1)
     if not query.may(block, before, log.mask) or (only and not only.may(block, before)):
         return []
     page = log.page(number)
-    search = query.regex.search
-    found = [index for index, text in enumerate(page.texts) if search(text)]
+    found = query.matching(page.texts, tries)
     return [page.ats[index] for index in found if not only or only.passes(page.row(index))]
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """Where the next match stands: None if there is none; ``wrapped`` if it went past an end."""
+    """Where the next match stands: None if there is none; ``wrapped`` if it went past an end.
+
+    The search for ``gave_up`` is over: its pattern takes too long.
+    """
 
     at: int | None
     wrapped: bool = False
+    gave_up: Query | None = None
 
 
 def next_hit(
-    log: LogFile, query: Query, only: Filter, start: int, *, up: bool
+    log: LogFile, query: Query, only: Filter, start: int, *, up: bool, tries: Tries
 ) -> Generator[None, None, Hit]:
     """Look for the nearest match from ``start`` on, not at it, and once around the end.
 
@@ -197,17 +202,18 @@ def next_hit(
         only: Rows that do not pass are not there.
         start: An address; -1 for before the first.
         up: Towards the start of the log.
+        tries: What tries a pattern that may take long.
     """
     here = min(max(0, start) // PAGE, max(0, log.pages - 1))
     numbers = range(here, -1, -1) if up else range(here, log.pages)
     for number in numbers:
-        found = [at for at in hits(log, number, query, only) if (at < start if up else at > start)]
-        if found:
+        found = hits(log, number, query, only, tries)
+        if found := [at for at in found if (at < start if up else at > start)]:
             return Hit(found[-1] if up else found[0])
         yield
     around = range(log.pages - 1, here - 1, -1) if up else range(here + 1)
     for number in around:
-        if found := hits(log, number, query, only):
+        if found := hits(log, number, query, only, tries):
             return Hit(found[-1] if up else found[0], wrapped=True)
         yield
     return Hit(None)

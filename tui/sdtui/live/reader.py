@@ -13,7 +13,7 @@ from sdtui.live.curve import EMPTY, CurveReader
 from sdtui.live.gpu import GpuReader
 from sdtui.live.samples import SampleReader
 from sdtui.live.snapshot import RunSnapshot
-from sdtui.secrets import mask_of, masked
+from sdtui.secrets import mask_of, masked, masked_status, tells
 
 T = TypeVar("T")
 
@@ -36,6 +36,8 @@ class RunReader:
     def poll(self) -> RunSnapshot:
         """Return the run as it is now."""
         status = read_status(self.run)  # first: when it says over, the rest is complete
+        if tells(status):
+            status = masked_status(status, self._masking())
         self.trouble = ""
         nothing: tuple[dict[str, Any], ...] = ()
         fresh = self._read(lambda: tuple(map(self._shown, self._tail.records())), nothing)
@@ -66,9 +68,13 @@ class RunReader:
 
     def _shown(self, record: dict[str, Any]) -> dict[str, Any]:
         """Return an event without what must not reach a screen."""
+        return {key: masked(_clean(value), self._masking()) for key, value in record.items()}
+
+    def _masking(self) -> Mask:
+        """Return what masks the run's secrets; its task is frozen, so it is read once."""
         if self._mask is None:
             self._mask = mask_of(self.run)
-        return {key: masked(_clean(value), self._mask) for key, value in record.items()}
+        return self._mask
 
 
 def _clean(value: Any) -> Any:

@@ -44,8 +44,10 @@ class View:
         runs: Every run's status, newest first; None before the first look.
         run: The open run, once it has been read.
         overlays: The curves laid over the open run's, by run id, in the order they were chosen.
+        samples: The pictures of these runs, where they were asked for; see ``Hub.overlay``.
     """
 
     runs: tuple[Status, ...] | None = None
     run: RunSnapshot | None = None
     overlays: "tuple[tuple[str, Curve], ...]" = ()
+    samples: "tuple[tuple[str, tuple[SampleSet, ...]], ...]" = ()

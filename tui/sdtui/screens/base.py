@@ -4,12 +4,16 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.events import ScreenResume
+from textual.geometry import Size
+from textual.message import Message
 from textual.screen import Screen
 
 from sdtui.language import N_, _
 from sdtui.live.snapshot import View
 from sdtui.widgets.bars import KeyBar, TopBar
 from sdtui.widgets.line import Line
+from sdtui.wire import WireScreen
 
 if TYPE_CHECKING:
     from sdtui.app import SdTui
@@ -28,7 +32,7 @@ class TooSmall(Line):
         self.set(_("sdtui needs {size} cells; `sdtui attach` works here").format(size=wanted))
 
 
-class ConsoleScreen(Screen[None]):
+class ConsoleScreen(WireScreen):
     """A screen of the console. It can be rebuilt at any time: its state lives in the app.
 
     Subclasses implement ``body`` and ``show``; they set ``MODE`` to their name in ``bars.SCREENS``.
@@ -48,12 +52,18 @@ class ConsoleScreen(Screen[None]):
         Binding("f6", "app.focus_next", N_("Next pane"), show=False, id="screen.next_pane"),
     ]
 
-    _keys_wait = False  # to be drawn at the next refresh
+    _keys_wait = _redraw_waits = False  # to be drawn at the next refresh
 
     @property
     def console_app(self) -> "SdTui":
         """The app, with its type."""
         return cast("SdTui", self.app)
+
+    def post_message(self, message: Message) -> bool:
+        """Take a message; to come to the front is no reason to style every part anew."""
+        if isinstance(message, ScreenResume):
+            message.refresh_styles = False
+        return super().post_message(message)
 
     @property
     def whole(self) -> bool:
@@ -63,10 +73,21 @@ class ConsoleScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """Put the bars around the body."""
+        self._fit(self.app.size)
         yield TopBar()
         yield TooSmall()
         yield from self.body()
         yield KeyBar()
+
+    def _fit(self, size: Size) -> None:
+        """Take the classes of this size before anything is laid out, not after it was once."""
+        for cells, points in (
+            (size.width, self.HORIZONTAL_BREAKPOINTS),
+            (size.height, self.VERTICAL_BREAKPOINTS),
+        ):
+            _least, fitting = max(point for point in points if point[0] <= cells)
+            for _from, name in points:
+                self.set_class(name == fitting, name, update=False)
 
     def body(self) -> ComposeResult:
         """Return what is between the bars."""
@@ -81,7 +102,7 @@ class ConsoleScreen(Screen[None]):
     def on_mount(self) -> None:
         """Draw what is known, and the keys again whenever they mean something else."""
         self.bindings_updated_signal.subscribe(self, self._keys_changed)
-        self.call_after_refresh(self.redraw)
+        self._redraw_soon()
 
     def _keys_changed(self, _screen: Screen[object]) -> None:
         """Draw the key bar alone, once for all that changes at a time: the focus most often."""
@@ -96,11 +117,24 @@ class ConsoleScreen(Screen[None]):
 
     def on_screen_resume(self) -> None:
         """Draw what came while another screen was in front."""
-        self.call_after_refresh(self.redraw)
+        self._redraw_soon()
 
     def on_resize(self) -> None:
         """Draw the lines that go by the width."""
-        self.call_after_refresh(self.redraw)
+        self._redraw_soon()
+
+    def _redraw_soon(self) -> None:
+        """Draw once, when all that asked for it has its place."""
+        if not self._redraw_waits:
+            self._redraw_waits = True
+            self.call_after_refresh(self._redraw_now)
+
+    def _redraw_now(self) -> None:
+        self._redraw_waits = False
+        if self.size:  # else it has no place yet, and being given one asks again
+            self.console_app.catch_up(self)
+            self.redraw()
+            self.console_app.let_go()
 
     def redraw(self) -> None:
         """Draw everything from the app's last view."""

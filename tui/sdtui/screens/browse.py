@@ -14,8 +14,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from sdcore.text import clean_line
-from sdtui.form.paths import aside
+from sdcore.text import clean_line, from_home
+from sdtui.form.aside import aside
 from sdtui.language import N_, _, ngettext
 
 _MOST = 2000  # entries shown; a folder of a million images is not chosen by reading them
@@ -51,6 +51,7 @@ def list_folder(path: Path) -> Listing:
 class Filter(Input):
     """Narrows the list as one types; the keys of the list work while it has the focus."""
 
+    HELP_TITLE = N_("Filter")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "screen.move(-1)", N_("Up"), show=False, id="browse.up"),
         Binding("down", "screen.move(1)", N_("Down"), show=False, id="browse.down"),
@@ -69,7 +70,6 @@ class Filter(Input):
 class Browse(ModalScreen[str | None]):
     """Closes with the chosen path, or None."""
 
-    CSS_PATH = "../styles/new.tcss"
     HELP_TITLE = N_("Browse")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "close", N_("Choose none"), id="browse.close"),
@@ -100,14 +100,15 @@ class Browse(ModalScreen[str | None]):
         """Begin where the field points to, or at the nearest folder above that there is."""
         self.query_one(OptionList).can_focus = False
         self.query_one(Filter).focus()
-        self._go(Path(self._start or "~"), nearest=True)
+        start = self._start if self._start.isprintable() else ""
+        self._go(Path(start or "~"), nearest=True)
 
     @work(exclusive=True, group="list")
     async def _go(self, folder: Path, *, nearest: bool = False) -> None:
         """Show a folder once it has been read."""
 
         def read() -> tuple[Path, Listing]:
-            path = Path(os.path.abspath(folder.expanduser()))  # noqa: PTH100  # keeps links as typed
+            path = Path(os.path.abspath(from_home(str(folder))))  # noqa: PTH100  # keeps links as typed
             while nearest and not path.is_dir() and path != path.parent:
                 path = path.parent
             return path, list_folder(path)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rich.cells import set_cell_size
 from rich.text import Text
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -13,14 +14,13 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from sdcore.checks.plan import memory_needed
-from sdcore.errors import SdError
 from sdcore.runs.status import Status
-from sdcore.task.presets import ShippedPreset, load_preset, shipped
+from sdcore.task.presets import ShippedPreset
 from sdcore.text import clean_line
+from sdtui.form.aside import apart
 from sdtui.form.desk import desk_of
-from sdtui.form.facts import Look
 from sdtui.form.paths import PathSuggester
+from sdtui.form.suitable import suited
 from sdtui.language import N_, _
 from sdtui.theme import GLYPHS
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from sdtui.app import SdTui
 
 _MOST_RUNS = 30
-_SD1_PARAMETERS = 859_520_964  # the shipped presets that need a GPU train Stable Diffusion 1.x
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +48,11 @@ class ChoosePreset(ModalScreen[Choice | None]):
         Binding("down", "move(1)", N_("Down"), show=False, priority=True, id="load.down"),
     ]
 
-    def __init__(
-        self, presets: Sequence[tuple[ShippedPreset, bool]], runs: Sequence[Status]
-    ) -> None:
+    def __init__(self, memories: Sequence[int | None], runs: Sequence[Status]) -> None:
         super().__init__()
-        self._presets, self._runs = presets, runs
+        self._memories, self._runs = memories, runs
+        self._presets: Sequence[tuple[ShippedPreset, bool]] | None = None
+        self._entered = False  # Enter was pressed before there was anything to choose
 
     def compose(self) -> ComposeResult:
         """Show a path to type, then presets and runs to choose."""
@@ -62,7 +61,7 @@ class ChoosePreset(ModalScreen[Choice | None]):
             path = Input(
                 compact=True,
                 placeholder=_("a path, or type to filter the list"),
-                suggester=PathSuggester(),
+                suggester=PathSuggester(".toml"),
             )
             path.cursor_blink = False
             yield path
@@ -73,7 +72,24 @@ class ChoosePreset(ModalScreen[Choice | None]):
         """Typing goes to the path, the arrows to the list."""
         self.query_one(OptionList).can_focus = False
         self.query_one(Input).focus()
-        self._fill("")
+        self._read()
+
+    @work
+    async def _read(self) -> None:
+        """Read the presets aside; a path can be typed meanwhile."""
+        try:
+            self._presets = await apart(lambda: suited(self._memories))
+        except OSError as error:
+            self._presets = ()
+            words = _("the presets cannot be read: {why}").format(why=error.strerror or str(error))
+            self.notify(words, severity="error", markup=False)
+        self._filter(self.query_one(Input).value)
+        if self._entered:
+            self._take_highlighted()
+
+    def _filter(self, typed: str) -> None:
+        """Show what fits to what is typed, unless that is a path."""
+        self._fill("" if _is_path(typed) else typed)
 
     def _fill(self, typed: str) -> None:
         options = self.query_one(OptionList)
@@ -87,6 +103,8 @@ class ChoosePreset(ModalScreen[Choice | None]):
             options.highlighted = 0
 
     def _rows(self) -> list[tuple[str, str]]:
+        if self._presets is None:
+            return []
         rows = []
         for preset, fits in self._presets:
             name = set_cell_size(clean_line(preset.name, 40), 16)
@@ -101,15 +119,21 @@ class ChoosePreset(ModalScreen[Choice | None]):
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filter the list, unless a path is typed."""
         event.stop()
-        self._fill("" if _is_path(event.value) else event.value)
+        self._filter(event.value)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Take the path that was typed, else what is highlighted."""
         event.stop()
-        options = self.query_one(OptionList)
         if _is_path(event.value):
             self.dismiss(Choice(event.value.strip()))
-        elif options.highlighted is not None:
+        elif self._presets is None:
+            self._entered = True
+        else:
+            self._take_highlighted()
+
+    def _take_highlighted(self) -> None:
+        options = self.query_one(OptionList)
+        if options.highlighted is not None:
             self._take(options.get_option_at_index(options.highlighted).id or "")
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
@@ -140,26 +164,6 @@ def _is_path(typed: str) -> bool:
     return "/" in typed or typed.startswith("~") or typed.endswith(".toml")
 
 
-def fitting(look: Look) -> list[tuple[ShippedPreset, bool]]:
-    """Return the shipped presets, those that this host can run first, and whether it can."""
-    rated = [(preset, _fits(preset, look)) for preset in shipped()]
-    return sorted(rated, key=lambda pair: not pair[1])
-
-
-def _fits(preset: ShippedPreset, look: Look) -> bool:
-    try:
-        task = load_preset(preset.path).task
-    except SdError:  # what the user's own defaults break; loading it tells why
-        return False
-    if task.gpu.count == 0:
-        return True
-    gpus = look.gpus
-    if len(gpus) < task.gpu.count or task.command is not None:
-        return False
-    need = memory_needed(task.effective_train(), _SD1_PARAMETERS)
-    return all(gpu["total"] is None or need <= gpu["total"] for gpu in gpus[: task.gpu.count])
-
-
 def choose(app: "SdTui") -> None:
     """Ask what to load, and load it."""
 
@@ -167,4 +171,5 @@ def choose(app: "SdTui") -> None:
         if choice is not None:
             app.edit_task(choice.source, fresh_name=choice.fresh_name)
 
-    app.push_screen(ChoosePreset(fitting(desk_of(app).look), app.view.runs or ()), load)
+    memories = [gpu["total"] for gpu in desk_of(app).look.gpus]
+    app.push_screen(ChoosePreset(memories, app.view.runs or ()), load)

@@ -9,10 +9,10 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
 from sdcore import units
-from sdcore.runs.paths import RunDir
 from sdcore.runs.status import Status
 from sdtui import phrases
 from sdtui.frozen import read_task
+from sdtui.kept import Kept
 from sdtui.language import N_, _
 from sdtui.live.hub import MOST_OVERLAYS
 from sdtui.live.snapshot import View
@@ -23,7 +23,10 @@ from sdtui.theme import GLYPHS
 
 if TYPE_CHECKING:
     from sdtui.live.curve import Curve
-    from sdtui.live.samples import Sample
+    from sdtui.live.samples import Sample, SampleSet
+
+
+VIEWS = ("", "-samples", "-curves")  # classes: the table with curves, one of these alone
 
 
 class CompareScreen(ConsoleScreen):
@@ -31,17 +34,17 @@ class CompareScreen(ConsoleScreen):
 
     MODE = "compare"
     HELP_TITLE = N_("Compare")
-    CSS_PATH = "../styles/compare.tcss"
     AUTO_FOCUS = "CompareTable"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("v", "view", N_("Samples, curves"), id="compare.view",
                 tooltip=N_("Show the last samples, the curves alone, or the table")),
     ]  # fmt: skip
 
+    _aside = Kept("")  # one of ``VIEWS``
+
     def __init__(self) -> None:
         super().__init__()
         self._tasks: dict[str, dict[str, str]] = {}
-        self._samples: dict[str, tuple[int, Sample] | None] = {}
         self._lowest: dict[str, tuple[object, float | None]] = {}
 
     def body(self) -> ComposeResult:
@@ -72,7 +75,7 @@ class CompareScreen(ConsoleScreen):
             hub = self.console_app.hub
             if hub.run is None or hub.run.id != ids[0]:
                 hub.open(ids[0])
-            hub.overlay(ids[1:])
+            hub.overlay(ids[1:], samples=True)
             self._read_tasks(ids)
 
     @work(thread=True, exclusive=True, group="tasks")
@@ -81,19 +84,17 @@ class CompareScreen(ConsoleScreen):
 
         hub = self.console_app.hub
         tasks = {id_: flat(read_task(hub.run_of(id_)), PLATFORM_ENV) for id_ in ids}
-        samples = {id_: last_sample(hub.run_of(id_)) for id_ in ids}
-        self.app.call_from_thread(self._take, tasks, samples)
+        self.app.call_from_thread(self._take, tasks)
 
-    def _take(
-        self, tasks: dict[str, dict[str, str]], samples: "dict[str, tuple[int, Sample] | None]"
-    ) -> None:
-        self._tasks, self._samples = tasks, samples
+    def _take(self, tasks: dict[str, dict[str, str]]) -> None:
+        self._tasks = tasks
         self.redraw()
 
     def show(self, view: View) -> None:
         """Draw the marked runs, or how to mark some."""
         if not (self.is_mounted and self.query("#pictures")):  # it comes or goes
             return
+        self._lay_out()
         by_id = {status.id: status for status in view.runs or ()}
         runs = [by_id[id_] for id_ in self.chosen() if id_ in by_id]
         self.set_class(len(runs) < 2, "-few")
@@ -105,20 +106,23 @@ class CompareScreen(ConsoleScreen):
         rows = [*self._outcomes(runs, view), *self._differences(runs)]
         self.query_one(CompareTable).draw(tuple(run.name for run in runs), tuple(rows))
         self._draw_chart(runs, view)
-        self._draw_samples(runs)
+        self._draw_samples(runs, view)
         if self.focused is None and self.is_current:
             self.focus_next()
 
-    def _draw_samples(self, runs: list[Status]) -> None:
+    def _draw_samples(self, runs: list[Status], view: View) -> None:
         """Show the newest picture of each run's first prompt, side by side."""
         from sdtui.widgets.picture import PictureGrid, Tile  # noqa: PLC0415  # see ``body``
 
         grid = self.query_one(PictureGrid)
         if not grid.display or not grid.region.height:
             return
+        sets = dict(view.samples)
+        if view.run is not None:
+            sets[view.run.run.id] = view.run.samples
         tiles = []
         for run in runs:
-            found = self._samples.get(run.id)
+            found = last_sample(sets.get(run.id, ()))
             if found is None:
                 tiles.append(Tile(None, _("{name}: no samples").format(name=run.name)))
             else:
@@ -144,7 +148,7 @@ class CompareScreen(ConsoleScreen):
             ("last loss", [phrases.loss_words(run.loss) for run in runs]),
             ("lowest loss", _best(lows)),
             ("images/s", [phrases.rate_words(run.images_per_s) for run in runs]),
-            ("elapsed", [phrases.span(run.elapsed) for run in runs]),
+            ("elapsed", [phrases.elapsed_words(run) for run in runs]),
             ("peak GPU memory", [_size(run.peak_gpu_memory) for run in runs]),
         ]
         titles = {label: _(text) for label, text in _LABELS.items()}
@@ -171,12 +175,20 @@ class CompareScreen(ConsoleScreen):
 
     def action_view(self) -> None:
         """Show samples, then the curves alone, then the table with the curves again."""
-        views = ("", "-samples", "-curves")
-        now = next((view for view in views[1:] if self.has_class(view)), "")
-        coming = views[(views.index(now) + 1) % len(views)]
-        for view in views[1:]:
-            self.set_class(view == coming, view)
-        self.call_after_refresh(self.redraw)
+        self._aside = VIEWS[(VIEWS.index(self._aside) + 1) % len(VIEWS)]
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Give the room to what is looked at; what comes up is drawn once it has its place."""
+        before = self.classes
+        for view in VIEWS[1:]:
+            self.set_class(view == self._aside, view)
+        if self.classes != before:
+            self.call_after_refresh(self.redraw)
+
+    def on_picture_grid_resized(self) -> None:
+        """Draw what there is a place for now."""
+        self.redraw()
 
 
 _PICTURE = 18  # cells that a picture wants at least
@@ -199,11 +211,9 @@ def _best(lows: list[float | None]) -> list[str]:
             for low in lows]  # fmt: skip
 
 
-def last_sample(run: RunDir) -> "tuple[int, Sample] | None":
+def last_sample(sets: "tuple[SampleSet, ...]") -> "tuple[int, Sample] | None":
     """Return the newest step with pictures and its first one, of averaged weights if it has any."""
-    from sdtui.live.samples import SampleReader  # noqa: PLC0415  # with the pictures
-
-    for found in reversed(SampleReader(run).poll()):
+    for found in reversed(sets):
         if found.samples:
             averaged = (each for each in found.samples if each.weights == "ema")
             return found.step, next(averaged, found.samples[0])

@@ -8,10 +8,10 @@ from rich.style import Style
 from textual.app import RenderResult
 from textual.binding import Binding, BindingType
 from textual.strip import Strip
-from textual.widget import Widget
 
 from sdtui.language import N_, _
 from sdtui.widgets.cells import fit
+from sdtui.widgets.scrolling import Scrolled, scroll_keys
 
 _LABEL, _LEAST = 26, 14  # cells of the labels, and of a run's column at least
 _BLANK = Segment(" ", Style())  # with a style: the filter for NO_COLOR fails on a cell without
@@ -32,10 +32,11 @@ class Row:
     style: str = "setting"
 
 
-class CompareTable(Widget, can_focus=True):
+class CompareTable(Scrolled, can_focus=True):
     """Scrolls down by rows and aside by runs; the names of the runs stay in sight."""
 
     HELP_TITLE = N_("Comparison")
+    HEAD = 1
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "compare--title", "compare--label", "compare--best", "compare--cell",
         *(f"compare--series-{number}" for number in range(1, 8)),
@@ -57,12 +58,7 @@ class CompareTable(Widget, can_focus=True):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "scroll_by(-1)", N_("Up"), show=False, id="compare.up"),
-        Binding("down,j", "scroll_by(1)", N_("Down"), show=False, id="compare.down"),
-        Binding("pageup", "page_by(-1)", N_("Page up"), show=False, id="compare.page_up"),
-        Binding("pagedown", "page_by(1)", N_("Page down"), show=False, id="compare.page_down"),
-        Binding("home", "scroll_by(-100000)", N_("First"), show=False, id="compare.first"),
-        Binding("end", "scroll_by(100000)", N_("Last"), show=False, id="compare.last"),
+        *scroll_keys("compare"),
         Binding("left", "shift(-1)", N_("Runs to the left"), show=False, id="compare.left"),
         Binding("right", "shift(1)", N_("Runs to the right"), show=False, id="compare.right"),
     ]
@@ -134,21 +130,9 @@ class CompareTable(Widget, can_focus=True):
             self._top = top
             self.refresh()
 
-    def action_page_by(self, pages: int) -> None:
-        """Scroll by what is visible."""
-        self.action_scroll_by(pages * max(1, self.size.height - 2))
-
     def action_shift(self, runs: int) -> None:
         """Scroll aside."""
         first = max(0, min(len(self._names) - self._columns(), self._first + runs))
         if first != self._first:
             self._first = first
             self.refresh()
-
-    def on_mouse_scroll_down(self) -> None:
-        """Three rows on."""
-        self.action_scroll_by(3)
-
-    def on_mouse_scroll_up(self) -> None:
-        """Three rows back."""
-        self.action_scroll_by(-3)

@@ -14,7 +14,6 @@ class GpuScreen(ConsoleScreen):
     """The GPU pane over the whole screen."""
 
     MODE = "gpu"
-    CSS_PATH = "../styles/gpu.tcss"
     HELP_TITLE = N_("GPU")
     AUTO_FOCUS: ClassVar[str | None] = "GpuBody"
 

@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from sdcore.text import clean_line
+from sdtui.kept import Kept
 from sdtui.language import N_, _
 from sdtui.live.samples import Sample, SampleSet
 from sdtui.live.snapshot import RunSnapshot, View
@@ -31,7 +32,6 @@ class ImagesScreen(ConsoleScreen):
     """Prompts from top to bottom, steps from left to right."""
 
     MODE = "images"
-    CSS_PATH = "../styles/images.tcss"
     HELP_TITLE = N_("Images")
     AUTO_FOCUS: ClassVar[str | None] = "ImagesGrid"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -55,10 +55,11 @@ class ImagesScreen(ConsoleScreen):
                 tooltip=N_("Show the picture in full, where the terminal knows Kitty or sixel.")),
     ]  # fmt: skip
 
+    _zoomed = Kept(False)
+
     def __init__(self) -> None:
         super().__init__()
         self._snapshot: RunSnapshot | None = None
-        self._zoomed = False
         self._placed: tuple[tuple[int, int], ...] = ()  # step and prompt of every tile
 
     def body(self) -> ComposeResult:

@@ -1,6 +1,5 @@
 """The Log screen: one run's log over the whole terminal."""
 
-from pathlib import Path
 from typing import ClassVar
 
 from rich.style import Style
@@ -49,7 +48,6 @@ class LogScreen(ConsoleScreen):
 
     MODE = "log"
     HELP_TITLE = N_("Log")
-    CSS_PATH = Path("../styles/log.tcss")
     AUTO_FOCUS = "LogView"
 
     def body(self) -> ComposeResult:

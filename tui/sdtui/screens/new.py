@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import work
 from textual.binding import Binding, BindingType
+from textual.message import Message
 
 from sdcore.errors import SdError
 from sdcore.task.spec import TaskSpec
 from sdcore.task.writing import to_table
+from sdcore.text import clean_line
+from sdtui.form.aside import patiently
 from sdtui.form.checker import Ask, Checker
-from sdtui.form.desk import desk_of, forget_draft, keep_draft
+from sdtui.form.desk import laid_out, read_task
+from sdtui.form.drafts import DraftKeeper
 from sdtui.form.facts import Look
+from sdtui.form.mounts import Mounts
 from sdtui.form.sections import Section
 from sdtui.language import N_, _, ngettext
 from sdtui.live.snapshot import View
@@ -27,7 +32,6 @@ if TYPE_CHECKING:
 class NewScreen(FormScreen):
     """The form, and what can be done with it."""
 
-    CSS_PATH = "../styles/new.tcss"
     HELP_TITLE = N_("New task")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+r", "create", N_("Start"), key_display="^r", id="new.create", priority=True,
@@ -50,22 +54,36 @@ class NewScreen(FormScreen):
                 id="new.enter"),
         Binding("ctrl+y,f8", "copy_command", N_("Copy the command"), key_display="^y",
                 show=False, id="new.copy", priority=True),
+        Binding("slash", "begin_path", N_("Begin a path"), key_display="/", show=False,
+                id="new.path", tooltip=N_("Go to a path and begin it with /")),
         Binding("slash", "search", N_("Find a setting"), key_display="/", show=False,
                 id="new.search", tooltip=N_("Find a training setting by its name or meaning")),
         Binding("f7", "empty", N_("Start empty"), show=False, id="new.empty", priority=True,
                 tooltip=N_("Empty the form; asks first if something was typed")),
     ]  # fmt: skip
 
+    class Answered(Message):
+        """The helper answered; sent from the thread that keeps it."""
+
+        bubble = False
+
+        def __init__(self, reply: dict[str, Any]) -> None:
+            super().__init__()
+            self.reply = reply
+
     def __init__(self) -> None:
         super().__init__()
+        self._keeper = DraftKeeper(self._warn)
         self._checker: Checker | None = None
         self._asked: dict[str, Any] | None = None  # what the helper was last asked to look at
         self._newest = {"look": 0, "check": 0}
         self._wish: tuple[TaskSpec, bool] | None = None  # what is checked, and whether to start it
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offer the way to the next problem only while there is one."""
-        if action == "next_problem" and not self.desk.troubles():
+        """Offer the way to the next problem only while there is one, and / by the part."""
+        in_mounts = self.desk.section == Mounts.NAME
+        unfit = {"search"} if in_mounts else {"begin_path"}
+        if action in unfit or (action == "next_problem" and not self.desk.troubles()):
             return False
         return super().check_action(action, parameters)
 
@@ -85,11 +103,11 @@ class NewScreen(FormScreen):
         if self.console_app.current_mode != self.MODE:
             self._close_checker()
 
-    def on_unmount(self) -> None:
+    async def on_unmount(self) -> None:
         """Leave no process behind, and nothing unwritten."""
         self._close_checker()
-        if self._keep is not None and self.desk.typed:
-            self._write(self.desk.record())
+        typed = self._keep is not None and self.desk.typed
+        await self._keeper.leave(self.desk.record() if typed else None)
 
     async def reload(self) -> None:
         """Show another task, and look at what it names."""
@@ -104,7 +122,11 @@ class NewScreen(FormScreen):
     # The helper.
     def _ask(self, ask: Ask, table: dict[str, Any]) -> int:
         if self._checker is None:
-            self._checker = Checker(self._from_helper)
+            app = self.console_app
+            self._checker = Checker(
+                lambda reply: self.post_message(self.Answered(reply)),
+                lambda error: app.post_message(app.Broken(error)),
+            )
         number = self._checker.ask(ask, table)
         self._newest[ask] = number
         return number
@@ -123,14 +145,9 @@ class NewScreen(FormScreen):
             self._asked = table
             self._ask("look", table)
 
-    def _from_helper(self, reply: dict[str, Any]) -> None:
-        """Hand an answer to the screen's own thread."""
-        try:
-            self.app.call_from_thread(self._answered, reply)
-        except RuntimeError:
-            return  # the console was left meanwhile
-
-    def _answered(self, reply: dict[str, Any]) -> None:
+    def on_new_screen_answered(self, message: "NewScreen.Answered") -> None:
+        """Take the newest answer of its kind; the others are of what stood there before."""
+        reply = message.reply
         if not self.is_mounted or reply["id"] != self._newest[reply["ask"]]:
             return
         if reply["ask"] == "check":
@@ -154,7 +171,7 @@ class NewScreen(FormScreen):
             self._check(start=True)
 
     def _check(self, *, start: bool) -> None:
-        self.judge()
+        self.settle()
         task = self.desk.final_task()
         if task is None:
             self._refuse_problems()
@@ -222,7 +239,7 @@ class NewScreen(FormScreen):
         if self.console_app.settings.read_only:
             self.console_app.tell(_refusal(_("nothing is saved")))
             return
-        self.judge()
+        self.settle()
         if self.desk.task is None:
             self._refuse_problems()
         else:
@@ -236,7 +253,7 @@ class NewScreen(FormScreen):
         """Copy the whole command, secrets masked."""
         from sdtui.form.review import command_words  # noqa: PLC0415  # rare
 
-        self.judge()
+        self.settle()
         self.console_app.copy_text(command_words(self.desk), _("the command"))
 
     def forget(self) -> None:
@@ -245,37 +262,17 @@ class NewScreen(FormScreen):
             self._keep.stop()
             self._keep = None
         self.desk.typed, self.desk.note = False, ""
-        try:
-            forget_draft()
-        except OSError as error:
-            words = _("the draft cannot be removed: {cause}").format(cause=error.strerror)
-            self.notify(words, severity="warning", markup=False)
+        self.run_worker(self._keeper.forget(), group="draft")
 
     def keep(self) -> None:
-        """Write the draft, in a thread: a home on a network may be slow."""
+        """Write the draft, aside: a home on a network may be slow."""
         if self._keep is not None:
             self._keep.stop()
             self._keep = None
-            self._keep_aside(self.desk.record())
+            self.run_worker(self._keeper.keep(self.desk.record()), group="draft")
 
-    @work(thread=True, group="draft")
-    def _keep_aside(self, record: dict[str, Any]) -> None:
-        self._write(record)
-
-    def _write(self, record: dict[str, Any]) -> None:
-        try:
-            keep_draft(record)
-        except (OSError, SdError) as error:
-            cause = error.strerror if isinstance(error, OSError) else error.cause
-            words = _("the draft cannot be kept: {cause}").format(cause=cause)
-            self.log.warning(words)
-            self._from_thread_notify(words)
-
-    def _from_thread_notify(self, words: str) -> None:
-        try:
-            self.app.call_from_thread(self.notify, words, severity="warning", markup=False)
-        except RuntimeError:
-            return  # called while the console is left: there is nobody to tell
+    def _warn(self, words: str) -> None:
+        self.notify(words, severity="warning", markup=False)
 
 
 def _refusal(what: str) -> SdError:
@@ -292,32 +289,43 @@ def open_task(app: "SdTui", source: str | None, *, fresh_name: bool = False) -> 
             None for whatever stands in it.
         fresh_name: Take the next free name, because the task comes from a run.
     """
-    from sdtui.screens.dialogs import Confirm  # noqa: PLC0415  # rare
-
-    desk = desk_of(app)
-
-    def fill(yes: bool | None) -> None:
-        if not yes:
-            return
-        try:
-            if source:
-                names = {status.name for status in app.view.runs or ()}
-                desk.open(source, names=names, fresh_name=fresh_name)
-            elif source is not None:
-                desk.open_empty()
-        except SdError as error:
-            app.tell(error)
-            return
+    if source is None:
         app.go("new")
         app.call_later(_show, app)
-
-    if source is not None and desk.typed:
-        title = _("Replace what stands in the form?")
-        app.push_screen(
-            Confirm(title, _("It was typed and not started; saving it first keeps it.")), fill
-        )
     else:
-        fill(True)
+        app.run_worker(_open(app, source, fresh_name=fresh_name), exclusive=True, group="open")
+
+
+async def _open(app: "SdTui", source: str, *, fresh_name: bool) -> None:
+    """Read a task, then put it into the form; what was typed till then is asked about."""
+    from sdtui.screens.dialogs import Confirm  # noqa: PLC0415  # rare
+
+    desk = await laid_out(app)
+    words = _("reading {path} …").format(path=clean_line(source or "config.toml", 200))
+    try:
+        preset = await patiently(app, lambda: read_task(source), words)
+    except (SdError, OSError) as error:
+        app.tell(_unread(source, error))
+        return
+    if desk.typed:
+        title = _("Replace what stands in the form?")
+        body = _("It was typed and not started; saving it first keeps it.")
+        if not await app.push_screen_wait(Confirm(title, body)):
+            return
+    if source:
+        names = {status.name for status in app.view.runs or ()}
+        desk.take_preset(preset, names=names, fresh_name=fresh_name)
+    else:
+        desk.take(preset.task)
+    app.go("new")
+    app.call_later(_show, app)
+
+
+def _unread(source: str, error: SdError | OSError) -> SdError:
+    if isinstance(error, SdError):
+        return error
+    what = _("{path} cannot be read").format(path=clean_line(source or "config.toml", 200))
+    return SdError(what, cause=error.strerror or str(error), remedy=_("check the path"))
 
 
 async def _show(app: "SdTui") -> None:

@@ -1,6 +1,5 @@
 """The boxes of the form: what a check found before a start, and where to save a preset."""
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +14,8 @@ from sdcore.errors import SdError
 from sdcore.launch.plan import is_secret
 from sdcore.runs.files import write_bytes
 from sdcore.task.presets import shipped_folder
-from sdcore.text import clean_line
+from sdcore.text import clean_line, from_home
+from sdtui.form.aside import patiently
 from sdtui.form.desk import Desk, same_file
 from sdtui.form.paths import PathSuggester
 from sdtui.form.review import findings_text
@@ -101,7 +101,7 @@ class SaveAs(ModalScreen[Path | None]):
         """Show the path to edit."""
         with Vertical(classes="pick"):
             yield Static(Text(_("Save as a preset")), classes="dialog--title")
-            path = Input(str(self._path), compact=True, suggester=PathSuggester())
+            path = Input(str(self._path), compact=True, suggester=PathSuggester(".toml"))
             path.cursor_blink = False
             yield path
             if self._secrets:
@@ -115,7 +115,7 @@ class SaveAs(ModalScreen[Path | None]):
         event.stop()
         typed = event.value.strip()
         if typed:
-            path = Path(typed).expanduser()
+            path = Path(from_home(typed))
             self.dismiss(path if path.suffix == ".toml" else path.with_name(path.name + ".toml"))
 
     def action_close(self) -> None:
@@ -134,20 +134,28 @@ async def _save(screen: "NewScreen") -> None:
     if path is None:
         return
     path = path.absolute()
-    exists = await asyncio.to_thread(path.exists)
-    if exists and not await asyncio.to_thread(same_file, path, desk.origin):
+    shown = clean_line(str(path), 200)
+    waits = _("saving {path} …").format(path=shown)
+    try:
+        other = await patiently(
+            app, lambda: path.exists() and not same_file(path, desk.origin), waits
+        )
+    except OSError as error:
+        app.tell(_unsaved(path, error))
+        return
+    if other:
         title = _("Replace {path}?").format(path=path)
         words = _("It is not the file that this task came from. Its comments are kept.")
         if not await app.push_screen_wait(Confirm(title, words)):
             return
     try:
-        await asyncio.to_thread(_write, desk, path)
+        await patiently(app, lambda: _write(desk, path), waits)
     except SdError as error:
         app.tell(error)
         return
     desk.origin, desk.typed = path, False
     desk.note = _("saved")
-    screen.notify(_("saved as {path}").format(path=clean_line(str(path), 200)), markup=False)
+    screen.notify(_("saved as {path}").format(path=shown), markup=False)
     screen.redraw_form()
 
 
@@ -161,8 +169,9 @@ def _write(desk: Desk, path: Path) -> None:
     try:
         write_bytes(path, desk.saved_text(path).encode())
     except (OSError, ValueError) as error:
-        raise SdError(
-            f"{path} cannot be saved",
-            cause=(error.strerror if isinstance(error, OSError) else None) or str(error),
-            remedy="choose another file",
-        ) from error
+        raise _unsaved(path, error) from error
+
+
+def _unsaved(path: Path, error: OSError | ValueError) -> SdError:
+    cause = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return SdError(f"{path} cannot be saved", cause=cause, remedy="choose another file")

@@ -5,15 +5,16 @@ Draws and edits the desk alone; asking, keeping and starting are the screen's ow
 
 import asyncio
 
+from textual import work
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical
 from textual.css.query import NoMatches
 from textual.timer import Timer
 from textual.widgets import Input
 
-from sdtui.form.desk import SECTIONS, Desk, desk_of, section_of
+from sdtui.form.desk import SECTIONS, Desk, desk_of, laid_out, section_of
 from sdtui.form.entries import Raw
-from sdtui.form.env import Env
+from sdtui.form.env import Env, NameEditor
 from sdtui.form.fields import LinesEditor
 from sdtui.form.mounts import Mounts
 from sdtui.form.review import Review
@@ -41,6 +42,7 @@ class FormScreen(ConsoleScreen):
     def __init__(self) -> None:
         super().__init__()
         self.busy = False
+        self._waits = False  # for the draft of an earlier console
         self._opening = asyncio.Lock()  # a part opened twice at once would be mounted twice
         self._quiet: Timer | None = None
         self._keep: Timer | None = None
@@ -67,9 +69,26 @@ class FormScreen(ConsoleScreen):
 
     async def arrive(self) -> None:
         """Show the open part first, then ask what it needs."""
-        if self.console_app.current_mode == self.MODE and self.query("#new-sections"):
+        if not self.desk.ready:
+            if not self._waits:
+                self._waits = True
+                self._lay_out()
+        elif self.console_app.current_mode == self.MODE and self.query("#new-sections"):
             await self._open_part(self.desk.section)
             self.look()
+
+    @work()
+    async def _lay_out(self) -> None:
+        """Wait for the draft of an earlier console; a slow disk holds back the form alone."""
+        await laid_out(self.app)
+        self._waits = False
+        await self.arrive()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Do nothing to a form whose draft is still being read."""
+        if not self.desk.ready and action != "back":
+            return False
+        return super().check_action(action, parameters)
 
     async def reload(self) -> None:
         """Show another task: the parts are built anew."""
@@ -117,6 +136,12 @@ class FormScreen(ConsoleScreen):
         part = await self._open_part(Training.NAME)
         part.query_one(Search).focus()
 
+    async def action_begin_path(self) -> None:
+        """Begin a path, in the part of the form where paths are typed."""
+        part = await self._open_part(Mounts.NAME)
+        if isinstance(part, Mounts):
+            part.begin_path()
+
     def action_enter_part(self) -> None:
         """Go to the first field of the open part."""
         if self.part is not None:
@@ -149,10 +174,16 @@ class FormScreen(ConsoleScreen):
         self._keep = self.set_timer(_KEEP_S, self.keep)
 
     def judge(self) -> None:
-        """Find out what is wrong with all that is typed by now."""
+        """Find out what is wrong with what is typed by now, but for a name that is being typed."""
         for editor in self.query(LinesEditor):
             editor.flush()
         self.desk.judge()
+
+    def settle(self) -> None:
+        """Take all that is typed by now as it stands, and find out what is wrong with it."""
+        for editor in self.query(NameEditor):
+            editor.commit()
+        self.judge()
 
     def _judge(self) -> None:
         self.judge()
@@ -200,7 +231,7 @@ class FormScreen(ConsoleScreen):
     # Problems.
     async def action_next_problem(self) -> None:
         """Go to the next thing that is wrong."""
-        self.judge()
+        self.settle()
         problems = self.desk.troubles()
         if not problems:
             self.notify(_("Nothing is wrong with the form"), markup=False)
@@ -211,6 +242,6 @@ class FormScreen(ConsoleScreen):
         row = await part.reveal(key)
         if row is not None:
             row.judge(part.bad(row.key), part.found(row.key), at_once=True)
-            self.set_focus(row.editor)
+            self.set_focus(row.at_fault)
             row.scroll_visible(animate=False)
         self.redraw_form()

@@ -14,6 +14,7 @@ from textual.widgets import OptionList
 from sdtui.language import LANGUAGES, N_, _
 from sdtui.phrases import state_name
 from sdtui.theme import in_order
+from sdtui.widgets.bars import offered_keys
 
 if TYPE_CHECKING:
     from sdtui.app import SdTui
@@ -49,7 +50,7 @@ class Commands(Provider):
 
     def _keys(self) -> Iterable[tuple[str, str, IgnoreReturnCallbackType]]:
         seen = set[str]()
-        for active in self.screen.active_bindings.values():
+        for active in offered_keys(self.screen):
             binding = active.binding
             plain = binding.action.startswith(_PLAIN) or not binding.id
             if plain or not binding.description or not active.enabled or binding.action in seen:

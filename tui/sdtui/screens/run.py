@@ -15,6 +15,7 @@ from sdcore.runs.status import Status
 from sdcore.text import clean_line
 from sdtui import actions, phrases
 from sdtui.frozen import read_task
+from sdtui.kept import Kept
 from sdtui.language import N_, _
 from sdtui.live.snapshot import RunSnapshot, View
 from sdtui.screens.base import ConsoleScreen
@@ -34,7 +35,6 @@ class RunScreen(ConsoleScreen):
 
     MODE = "run"
     HELP_TITLE = N_("Run")
-    CSS_PATH = "../styles/run.tcss"
     AUTO_FOCUS = "LossChart *, LossChart"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "resume", N_("Resume"), id="run.resume",
@@ -57,10 +57,11 @@ class RunScreen(ConsoleScreen):
                 tooltip=N_("Write the chart as CSV, SVG and PNG")),
     ]  # fmt: skip
 
+    _side = Kept(SIDES[0])
+    _largest = Kept[str | None](None)  # id of the pane that has the whole screen
+
     def __init__(self) -> None:
         super().__init__()
-        self._side = SIDES[0]
-        self._largest: str | None = None  # id of the pane that has the whole screen
         self._shown: str | None = None  # id of the run the panes show
         self._every: int | None = None
 

@@ -28,6 +28,7 @@ _LABELS = {
     "language": N_("Language"),
     "link": N_("Link"),
     "frames": N_("What is sent"),
+    "mouse": N_("Mouse"),
 }
 
 _EXAMPLE = '    [console.keys]\n    "run.stop" = "S"'  # TOML, the same in every language
@@ -62,7 +63,9 @@ class SettingsScreen(ModalScreen[None]):
             )
             yield Static(Text(f"{kept}\n{_EXAMPLE}"), classes="dialog--keys")
 
-    def _choices(self, key: str) -> list[tuple[str, str]]:
+    def _choices(self, key: str) -> list[tuple[str, Any]]:
+        if key == "mouse":
+            return [(_("works in sdtui"), True), (_("is the terminal's, to select text"), False)]
         if key == "theme":
             names = in_order(self.app.available_themes)
             return [(name, name) for name in names]

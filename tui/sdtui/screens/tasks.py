@@ -32,7 +32,6 @@ class TasksScreen(ConsoleScreen):
 
     MODE = "tasks"
     HELP_TITLE = N_("Tasks")
-    CSS_PATH = "../styles/tasks.tcss"
     AUTO_FOCUS = ""  # of the two that can have it, one is hidden
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", N_("New"), id="tasks.new", tooltip=N_("Fill in a new task")),
@@ -184,7 +183,7 @@ class TasksScreen(ConsoleScreen):
         table = self.query_one(TaskTable)
         if table.current is not None:
             self.listing.toggle(table.current.id)
-            table.action_move(1)
+            table.action_scroll_by(1)
             self._again()
 
     @on(TaskTable.Sorted)

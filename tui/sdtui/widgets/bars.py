@@ -2,12 +2,15 @@
 
 import platform
 from datetime import datetime
-from typing import ClassVar
+from functools import cache, partial
+from typing import Any, ClassVar
 
 from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
-from textual.binding import Binding
+from textual.binding import ActiveBinding, Binding
+from textual.dom import DOMNode
+from textual.screen import Screen
 
 from sdcore.text import clean_line
 from sdtui.language import N_, _
@@ -18,6 +21,41 @@ SCREENS = (
     ("gpu", N_("GPU")), ("images", N_("Images")), ("compare", N_("Compare")),
 )  # fmt: skip
 _ALWAYS = ("app.help", "app.quit")  # ids of bindings
+_WRITES = frozenset({  # ids of those that start, stop, change or delete something
+    "tasks.stop", "tasks.resume", "tasks.delete",
+    "run.stop", "run.resume", "run.checkpoint", "run.samples", "new.create", "new.save",
+})  # fmt: skip
+
+
+def offered_keys(screen: Screen[Any]) -> list[ActiveBinding]:
+    """Return what keys do on a screen: nearest first, each in the place its class gives it.
+
+    Textual puts a remapped one behind all others. What this console may not do is left out; its
+    key says so in words.
+    """
+    settings = getattr(screen.app, "settings", None)
+    writes = _WRITES if settings is not None and settings.read_only else frozenset()
+    by_node: dict[DOMNode, list[ActiveBinding]] = {}
+    for active in screen.active_bindings.values():
+        if active.binding.id not in writes:
+            by_node.setdefault(active.node, []).append(active)
+    return [
+        active
+        for node, own in by_node.items()
+        for active in sorted(own, key=partial(_place, _places(type(node))))
+    ]
+
+
+def _place(places: dict[str, int], active: ActiveBinding) -> int:
+    return places.get(active.binding.id or "", len(places))
+
+
+@cache
+def _places(of: type[DOMNode]) -> dict[str, int]:
+    """Return where the bindings of a class stand, by id, before any is remapped."""
+    known = of._merged_bindings  # noqa: SLF001  # Textual offers only those of a widget, remapped
+    ids = [binding.id for _key, binding in known or ()]
+    return {id_: place for place, id_ in reversed(list(enumerate(ids))) if id_}
 
 
 class TopBar(Line):
@@ -89,7 +127,7 @@ class KeyBar(Line):
 
     def _visible(self) -> list[Binding]:
         bindings: dict[str, Binding] = {}
-        for active in self.screen.active_bindings.values():
+        for active in offered_keys(self.screen):
             if active.binding.show and active.enabled:
                 bindings.setdefault(active.binding.action, active.binding)
         return list(bindings.values())

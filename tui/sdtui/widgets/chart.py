@@ -13,6 +13,7 @@ from textual.timer import Timer
 from sdtui.language import N_
 from sdtui.widgets.chart_axes import Range, column_of
 from sdtui.widgets.chart_body import ChartBody
+from sdtui.widgets.chart_canvas import MARKS, MARKS_WORDS
 from sdtui.widgets.chart_keys import CHART_KEYS
 from sdtui.widgets.chart_plot import Plot
 from sdtui.widgets.chart_track import nearest
@@ -34,6 +35,7 @@ class LossChart(ChartBody):
     """Loss, learning rate, gradient norm, images/s or GPU memory of a run."""
 
     HELP_TITLE = N_("Chart")
+    HELP_SIGNS = tuple((MARKS[kind], words) for kind, (_short, words) in MARKS_WORDS.items())
     BINDINGS: ClassVar[list[BindingType]] = CHART_KEYS
 
     def __init__(self, **more: Any) -> None:
@@ -56,8 +58,6 @@ class LossChart(ChartBody):
         if state == self.state:
             return
         self.forget_range()
-        if state.x != self.state.x:
-            self._window = None
         self.state = state
         self.draw()
         if self._keep is not None:

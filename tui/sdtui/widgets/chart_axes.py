@@ -113,11 +113,11 @@ def keep_range(old: Range | None, new: Range, *, log: bool) -> Range:
     return old if fills > _LEAST_FILLED else new
 
 
-def ticks(over: Range, most: int, *, log: bool = False) -> list[Tick]:
-    """Return up to about ``most`` round ticks inside a range."""
+def ticks(over: Range, most: int, *, log: bool = False, whole: bool = False) -> list[Tick]:
+    """Return up to about ``most`` round ticks inside a range; with ``whole``, on integers."""
     if log:
         return _log_ticks(over, most)
-    step = round_step(over.span, most)
+    step = max(round_step(over.span, most), 1.0 if whole else 0.0)
     first = math.ceil(over.low / step - 1e-6)
     count = math.floor(over.high / step + 1e-6) - first + 1
     values = [(first + number) * step for number in range(max(0, count))]
@@ -134,6 +134,13 @@ def _log_ticks(over: Range, most: int) -> list[Tick]:
         every = -(-len(decades) // max(1, most))
         inside = decades[::every] or inside[:1]
     return [Tick(value, words_of([value], value)[0]) for value in inside]
+
+
+def x_ticks(over: Range, most: int, counts: str) -> list[Tick]:
+    """Return ticks of an x axis that counts steps, epochs or ``time``; no step is half done."""
+    if counts == "time":
+        return time_ticks(over, most)
+    return ticks(over, most, whole=counts == "step")
 
 
 def time_ticks(over: Range, most: int) -> list[Tick]:

@@ -16,19 +16,20 @@ from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
 
+from sdtui.kept import Kept
 from sdtui.language import _
 from sdtui.live.curve import EMPTY, Curve
 from sdtui.live.snapshot import RunSnapshot
 from sdtui.widgets.braille import ACROSS
-from sdtui.widgets.chart_axes import Range, Tick, ticks, time_ticks
+from sdtui.widgets.chart_axes import Range, Tick, ticks, x_ticks
 from sdtui.widgets.chart_canvas import Axes, Frame, Grid, draw, frame
-from sdtui.widgets.chart_marks import Mark, Steps, marks_in, steps_of
+from sdtui.widgets.chart_marks import Mark, MarkKind, Steps, marks_in, steps_of
 from sdtui.widgets.chart_plot import Plot
 from sdtui.widgets.chart_scene import Scene, Wish, full_view, scene
 from sdtui.widgets.chart_track import Look, Track, tracks_of
 from sdtui.widgets.chart_view import ChartState
-from sdtui.widgets.chart_window import following
-from sdtui.widgets.chart_words import legend, read_out, summary, title
+from sdtui.widgets.chart_window import Closer, following
+from sdtui.widgets.chart_words import legend, read_out, signs, summary, title
 from sdtui.widgets.line import Line
 from sdtui.widgets.pane import Pane
 
@@ -47,14 +48,14 @@ class ChartBody(Pane):
     ChartBody.-overlaid > #legend { display: block; }
     """
 
+    _closer = Kept(Closer())
+
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         self.state = ChartState()
         self._snapshot: RunSnapshot | None = None
         self._overlays: tuple[tuple[str, Curve], ...] = ()
         self._tracks: list[Track] = [Track()]
-        self._window: Range | None = None  # None: the whole run
-        self._cursor: float | None = None  # a step
         self._happened: Steps = {}
         self._y: Range | None = None  # of the last picture; kept while it fits
         self._labels = _NARROWEST_LABELS
@@ -74,7 +75,7 @@ class ChartBody(Pane):
         """Draw the run, and the curves of others over it, each with its run's name."""
         old = self._snapshot
         if old is not None and old.run != snapshot.run:
-            self._window = self._cursor = self._y = None
+            self._y, self._last = None, 0.0
             self._tracks = [Track()]
         if old is None or _happened(old) != _happened(snapshot):
             self._happened = steps_of(snapshot.events, snapshot.checkpoints)
@@ -149,8 +150,31 @@ class ChartBody(Pane):
         """Show these tracks; a zoomed view goes along with a growing end."""
         before, self._tracks = self._last, tracks
         self._last = float(tracks[0].places[-1]) if len(tracks[0].places) else 0.0
-        if self._window is not None:
+        if self._window is not None and before > 0:
             self._window = following(self._window, before, self._last, self.full)
+
+    @property
+    def _look(self) -> Closer:
+        run = "" if self._snapshot is None else self._snapshot.run.id
+        return self._closer.at(run, self.state.x)
+
+    @property
+    def _window(self) -> Range | None:
+        """The part of the x axis that is shown; None is all of it."""
+        return self._look.window
+
+    @_window.setter
+    def _window(self, window: Range | None) -> None:
+        self._closer = replace(self._look, window=window)
+
+    @property
+    def _cursor(self) -> float | None:
+        """The step that is read off."""
+        return self._look.cursor
+
+    @_cursor.setter
+    def _cursor(self, step: float | None) -> None:
+        self._closer = replace(self._look, cursor=step)
 
     @property
     def curve(self) -> Curve:
@@ -172,7 +196,7 @@ class ChartBody(Pane):
 
     def _x_ticks(self) -> list[Tick]:
         most = max(2, self._frame.columns // _COLUMNS_A_TICK)
-        return time_ticks(self.view, most) if self.state.x == "time" else ticks(self.view, most)
+        return x_ticks(self.view, most, self.state.x)
 
     def _y_ticks(self, of: Scene) -> list[Tick]:
         return ticks(of.y, max(2, self._frame.rows // _ROWS_A_TICK), log=self.state.log)
@@ -182,6 +206,13 @@ class ChartBody(Pane):
             return []
         own, columns = self._tracks[0], self._frame.columns
         return marks_in(self._happened, self.curve.step, own.places, self.view, columns)
+
+    def _kinds(self) -> set[MarkKind]:
+        """Return the kinds of marks that stand on the axis now."""
+        if not self._frame.axis:
+            return set()
+        broken = self._scene is not None and self._scene.broken.any()
+        return {mark.kind for mark in self._marks()} | ({"nan"} if broken else set())
 
     def _place(self, step: float) -> float:
         """Return where a step lies on the x axis."""
@@ -223,7 +254,8 @@ class ChartBody(Pane):
         line, place = self.query_one("#readout", Line), self._cursor_place()
         width = self.size.width
         if place is None or self._cursor is None:
-            line.set(summary(self.curve, self._tracks[0], self.state.metric, width))
+            words = summary(self.curve, self._tracks[0], self.state.metric, width)
+            line.set(signs(words, self._kinds(), width, self._style_of))
             return
         row = int(np.searchsorted(self.curve.step, self._cursor))
         row = min(row, len(self.curve) - 1)

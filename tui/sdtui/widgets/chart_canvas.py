@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sdtui.language import N_
 from sdtui.live.series import Bands
 from sdtui.widgets.braille import ACROSS, DOWN, Cells, Dots, cells_of, scattered, upright
 from sdtui.widgets.chart_axes import Tick, column_of
@@ -23,6 +24,12 @@ STYLES = ("blank", "raw", "axis", "label", "cursor", "saved", "gone", "resumed",
 _NUMBER = {name: number for number, name in enumerate(STYLES)}
 _FIRST_SERIES = _NUMBER["series-1"]
 MARKS: dict[MarkKind, str] = {"gone": "▵", "saved": "▴", "resumed": "↻", "nan": "✗"}
+MARKS_WORDS: dict[MarkKind, tuple[str, str]] = {  # in few words, and for the help
+    "saved": (N_("saved"), N_("a checkpoint that is on the disk")),
+    "gone": (N_("removed"), N_("a checkpoint that made room for newer ones")),
+    "resumed": (N_("resumed"), N_("here a resumed run went on")),
+    "nan": (N_("not finite"), N_("the loss was NaN or infinite")),
+}
 _OVER: tuple[MarkKind, ...] = (
     "gone",
     "saved",

@@ -15,7 +15,7 @@ from sdcore.text import clean_line
 from sdtui.language import _
 from sdtui.live.series import Bands, Column
 from sdtui.theme import variables_for
-from sdtui.widgets.chart_axes import Tick, ticks, time_ticks
+from sdtui.widgets.chart_axes import Tick, ticks, x_ticks
 from sdtui.widgets.chart_canvas import DASHES
 from sdtui.widgets.chart_marks import Mark
 from sdtui.widgets.chart_scene import Scene
@@ -61,13 +61,12 @@ def picture_of(
     scene: Scene, state: ChartState, names: Sequence[str], marks: Sequence[Mark]
 ) -> Picture:
     """Return the picture of a scene, with its words and ticks; the first name is its own run's."""
-    view, by_time = scene.wish.view, state.x == "time"
     return Picture(
         title="  ".join([names[0], title(state, zoomed=False, cut=scene.cut)]),
         x_words=_(X_AXES[state.x]),
         scene=scene,
         names=tuple(names) if len(names) > 1 else (),
-        x=tuple(time_ticks(view, _X_TICKS) if by_time else ticks(view, _X_TICKS)),
+        x=tuple(x_ticks(scene.wish.view, _X_TICKS, state.x)),
         y=tuple(ticks(scene.y, ROWS // 2, log=state.log)),
         marks=tuple(marks),
     )

@@ -1,8 +1,33 @@
 """The part of the x axis in view: zoom, pan, and keeping up with a growing end. Pure functions."""
 
+from dataclasses import dataclass, replace
+
 from sdtui.widgets.chart_axes import Range
 
 _NARROWEST = 1e-5  # of the whole axis: as far as one can zoom in
+
+
+@dataclass(frozen=True, slots=True)
+class Closer:
+    """Where a person looks closer.
+
+    Attributes:
+        run: Id of the run it is of.
+        x: What the x axis counts.
+        window: The part of it that is shown; None for all of it.
+        cursor: The step that is read off.
+    """
+
+    run: str = ""
+    x: str = "step"
+    window: Range | None = None
+    cursor: float | None = None
+
+    def at(self, run: str, x: str) -> "Closer":
+        """Return the same look where it still makes sense: another run begins anew."""
+        if run != self.run:
+            return Closer(run, x)
+        return self if x == self.x else replace(self, x=x, window=None)
 
 
 def zoomed(view: Range, factor: float, anchor: float, full: Range) -> Range | None:

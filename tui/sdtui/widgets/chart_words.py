@@ -1,6 +1,6 @@
 """The words around a chart: title, legend, and what is read off at its end or at the cursor."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 from rich.cells import cell_len
@@ -11,7 +11,8 @@ from sdcore.text import clean_line
 from sdtui.language import _
 from sdtui.live.curve import Curve
 from sdtui.widgets.chart_axes import clock_words, number_words
-from sdtui.widgets.chart_canvas import dash_sample
+from sdtui.widgets.chart_canvas import MARKS, MARKS_WORDS, dash_sample
+from sdtui.widgets.chart_marks import MarkKind
 from sdtui.widgets.chart_track import Track
 from sdtui.widgets.chart_view import METRICS, ChartState
 
@@ -62,6 +63,15 @@ def summary(curve: Curve, track: Track, metric: str, width: int) -> Text:
     if len(track.smooth) and track.smooth is not track.y:
         parts.append(_pair("EMA", track.smooth[-1]))
     return Text(" " + _fitting(parts, width - 1))
+
+
+def signs(text: Text, kinds: Collection[MarkKind], width: int, style_of: StyleOf) -> Text:
+    """Say at the end of a line what the marks on the axis mean, as far as there is room."""
+    for kind, (words, _help) in MARKS_WORDS.items():
+        entry = f"  {MARKS[kind]} {_(words)}"
+        if kind in kinds and text.cell_len + cell_len(entry) <= width:
+            text.append(entry, style=style_of(kind))
+    return text
 
 
 def read_out(

@@ -10,10 +10,9 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Region
 from textual.strip import Strip
-from textual.widget import Widget
 
 from sdcore import units
 from sdcore.runs.fields import Fields
@@ -22,6 +21,7 @@ from sdtui.language import N_, _
 from sdtui.live.snapshot import RunSnapshot
 from sdtui.widgets.cells import JOINER, fit
 from sdtui.widgets.pane import Pane
+from sdtui.widgets.scrolling import Scrolled, scroll_keys
 
 _MOST = 500  # events shown; a run of days has some thousand samples and checkpoints
 _INDENT = 6  # cells: what follows a time of day
@@ -106,7 +106,7 @@ def wrapped(words: str, width: int, indent: int) -> tuple[str, ...]:
     return (*lines, line)
 
 
-class HistoryList(Widget, can_focus=True):
+class HistoryList(Scrolled, can_focus=True):
     """Lines that are scrolled by rows; draws those that are visible and changed."""
 
     HELP_TITLE = N_("Checkpoints and events")
@@ -122,14 +122,7 @@ class HistoryList(Widget, can_focus=True):
         & > .history--faint { color: $faint; }
     }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "scroll_by(-1)", N_("Up"), show=False, id="history.up"),
-        Binding("down,j", "scroll_by(1)", N_("Down"), show=False, id="history.down"),
-        Binding("pageup", "page_by(-1)", N_("Page up"), show=False, id="history.page_up"),
-        Binding("pagedown", "page_by(1)", N_("Page down"), show=False, id="history.page_down"),
-        Binding("home", "scroll_by(-100000)", N_("Newest"), show=False, id="history.first"),
-        Binding("end", "scroll_by(100000)", N_("Oldest"), show=False, id="history.last"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = scroll_keys("history", N_("Newest"), N_("Oldest"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -180,21 +173,9 @@ class HistoryList(Widget, can_focus=True):
         self._top += rows
         self._refresh_changed()
 
-    def action_page_by(self, pages: int) -> None:
-        """Scroll by what is visible."""
-        self.action_scroll_by(pages * max(1, self.size.height - 1))
-
     def on_click(self, event: events.Click) -> None:
         """A click gives the focus, which Textual does; it goes no further."""
         event.stop()
-
-    def on_mouse_scroll_down(self) -> None:
-        """Three rows on."""
-        self.action_scroll_by(3)
-
-    def on_mouse_scroll_up(self) -> None:
-        """Three rows back."""
-        self.action_scroll_by(-3)
 
 
 class HistoryPane(Pane):

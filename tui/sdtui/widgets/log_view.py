@@ -212,7 +212,10 @@ class LogView(LogKeys, can_focus=True):
     def _take_hit(self, hit: Hit) -> None:
         if hit.at is None:
             self.hit = None
-            self.tell(_("no line matches"))
+            if hit.gave_up == self.choices.query:
+                self.choices.query = None
+            tired = _("the search was ended: its pattern takes too long on a line of this log")
+            self.tell(tired if hit.gave_up else _("no line matches"))
             self.draw()
             return
         if hit.wrapped:

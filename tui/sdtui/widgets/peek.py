@@ -18,7 +18,7 @@ from sdcore.text import clean_line
 from sdtui import phrases
 from sdtui.language import N_, _
 from sdtui.secrets import mask_of
-from sdtui.theme import GLYPHS
+from sdtui.theme import GLYPHS, state_rules
 from sdtui.widgets.line import alike
 
 _TOLD = {"model", "data", "plan"}
@@ -63,16 +63,8 @@ class Peek(Static):
     Peek {
         & > .peek--faint { color: $faint; }
         & > .peek--label { text-style: bold; }
-        & > .peek--queued { color: $state-queued; }
-        & > .peek--starting { color: $state-starting; }
-        & > .peek--running { color: $state-running; }
-        & > .peek--stopping { color: $state-stopping; }
-        & > .peek--done { color: $state-done; }
-        & > .peek--failed { color: $state-failed; }
-        & > .peek--stopped { color: $state-stopped; }
-        & > .peek--interrupted { color: $state-interrupted; }
     }
-    """
+    """ + state_rules("Peek", "peek")
 
     def __init__(self) -> None:
         super().__init__("", markup=False)
@@ -155,7 +147,7 @@ def pairs(status: Status) -> list[tuple[str, str]]:
         found.append((N_("images/s"), phrases.rate_words(status.images_per_s)))
     if status.eta_s is not None and not status.over:
         found.append((N_("ETA"), phrases.span(status.eta_s)))
-    found.append((N_("elapsed"), phrases.span(status.elapsed)))
+    found.append((N_("elapsed"), phrases.elapsed_words(status)))
     found += _rest(status)
     return found
 

@@ -109,6 +109,9 @@ class PictureGrid(Widget):
     }
     """
 
+    class Resized(Message):
+        """It has another place: other pictures may fit."""
+
     class Chosen(Message):
         """A picture was clicked.
 
@@ -148,6 +151,7 @@ class PictureGrid(Widget):
     def on_resize(self) -> None:
         """Pictures are made for their place."""
         self._ask()
+        self.post_message(self.Resized())
 
     def on_click(self, event: events.Click) -> None:
         """Tell which picture was meant."""

@@ -5,14 +5,15 @@ Run screen's pane and the Images screen look at the same picture.
 """
 
 from dataclasses import dataclass, replace
-from weakref import WeakKeyDictionary
 
 from textual.app import App
 
+from sdtui.kept import kept_by
 from sdtui.language import N_
 from sdtui.live.samples import Sample, SampleSet
 
 BOTH = "both"
+_CHOICE = "picture"  # its name among what is kept
 _NAMES = {"raw": N_("raw"), "ema": N_("EMA"), "base": N_("base"), BOTH: N_("raw and EMA")}
 
 
@@ -35,18 +36,15 @@ class Choice:
     mark: int | None = None
 
 
-_CHOICES: "WeakKeyDictionary[App[object], Choice]" = WeakKeyDictionary()
-
-
 def choice_of(app: "App[object]", run: str) -> Choice:
     """Return what is looked at of ``run``; another run begins at its newest pictures."""
-    found = _CHOICES.get(app, Choice())
+    found: Choice = kept_by(app).get(_CHOICE, Choice())
     return found if found.run == run else Choice(run, weights=found.weights)
 
 
 def keep(app: "App[object]", choice: Choice) -> None:
     """Remember the choice for as long as the console is open."""
-    _CHOICES[app] = choice
+    kept_by(app)[_CHOICE] = choice
 
 
 def set_of(sets: tuple[SampleSet, ...], choice: Choice) -> SampleSet | None:

@@ -11,7 +11,7 @@ from textual.containers import Vertical
 from sdcore.runs.status import Status
 from sdtui import phrases
 from sdtui.language import _
-from sdtui.theme import GLYPHS
+from sdtui.theme import GLYPHS, state_rules
 from sdtui.widgets.line import Line
 from sdtui.widgets.task_table import progress_bar
 
@@ -31,16 +31,8 @@ class RunHeader(Vertical):
         & > .header--name { text-style: bold; }
         & > .header--faint { color: $faint; }
         & > .header--bar { color: $primary; }
-        & > .header--queued { color: $state-queued; }
-        & > .header--starting { color: $state-starting; }
-        & > .header--running { color: $state-running; }
-        & > .header--stopping { color: $state-stopping; }
-        & > .header--done { color: $state-done; }
-        & > .header--failed { color: $state-failed; }
-        & > .header--stopped { color: $state-stopped; }
-        & > .header--interrupted { color: $state-interrupted; }
     }
-    """
+    """ + state_rules("RunHeader", "header")
 
     def compose(self) -> ComposeResult:
         """Lay the lines out."""
@@ -92,7 +84,7 @@ class RunHeader(Vertical):
             parts.append(f"{done * 100:5.1f}%")
         if status.over:
             parts.append(_("loss {loss}").format(loss=phrases.loss_words(status.loss)))
-            parts.append(_("after {span}").format(span=phrases.span(status.elapsed)))
+            parts.append(_("after {span}").format(span=phrases.elapsed_words(status)))
         elif status.eta_s is not None and status.state == "running":
             parts.append(_("ETA {span}").format(span=phrases.span(status.eta_s)))
         return "  ".join(parts)

@@ -13,13 +13,13 @@ from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
-from textual.widget import Widget
 
 from sdcore.runs.status import LIVE, State, Status
 from sdtui import phrases
 from sdtui.language import N_, _
-from sdtui.theme import GLYPHS
+from sdtui.theme import GLYPHS, state_rules
 from sdtui.widgets.cells import bar, fit
+from sdtui.widgets.scrolling import Scrolled, scroll_keys
 
 _BAR = 8  # cells of a row's progress bar
 
@@ -123,10 +123,11 @@ def _given_to_the_last(placed: list[tuple[Column, int]], width: int) -> list[tup
     return placed
 
 
-class TaskTable(Widget, can_focus=True):
+class TaskTable(Scrolled, can_focus=True):
     """Rows of runs with a cursor. ``draw`` brings it up to date; messages tell what was done."""
 
     HELP_TITLE = N_("List of tasks")
+    HEAD = 1
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "table--header", "table--cursor", "table--faint", "table--mark", "table--bar",
         *(f"table--{state}" for state in GLYPHS),
@@ -140,26 +141,13 @@ class TaskTable(Widget, can_focus=True):
         & > .table--faint { color: $faint; }
         & > .table--mark { color: $mark; }
         & > .table--bar { color: $primary; }
-        & > .table--queued { color: $state-queued; }
-        & > .table--starting { color: $state-starting; }
-        & > .table--running { color: $state-running; }
-        & > .table--stopping { color: $state-stopping; }
-        & > .table--done { color: $state-done; }
-        & > .table--failed { color: $state-failed; }
-        & > .table--stopped { color: $state-stopped; }
-        & > .table--interrupted { color: $state-interrupted; }
     }
-    """
+    """ + state_rules("TaskTable", "table")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", N_("Open"), id="table.open", tooltip=N_("Open the run")),
         Binding("space", "mark", N_("Mark"), id="table.mark",
                 tooltip=N_("Mark the run, or take its mark away")),
-        Binding("up,k", "move(-1)", N_("Up"), show=False, id="table.up"),
-        Binding("down,j", "move(1)", N_("Down"), show=False, id="table.down"),
-        Binding("pageup", "page(-1)", N_("Page up"), show=False, id="table.page_up"),
-        Binding("pagedown", "page(1)", N_("Page down"), show=False, id="table.page_down"),
-        Binding("home", "end(0)", N_("First"), show=False, id="table.first"),
-        Binding("end,G", "end(1)", N_("Last"), show=False, id="table.last"),
+        *scroll_keys("table", last_key="end,G"),
     ]  # fmt: skip
 
     class Moved(Message):
@@ -185,7 +173,8 @@ class TaskTable(Widget, can_focus=True):
         self._top = 0
         self._marked = frozenset[str]()
         self._sort: tuple[str, bool] = ("age", False)
-        self._drawn: dict[int, Strip] = {}
+        self._drawn: dict[int, Strip] = {}  # by row of the widget, as they stand on the screen
+        self._styles: dict[str, Style] = {}
         self._now = time.time()
 
     @property
@@ -221,6 +210,7 @@ class TaskTable(Widget, can_focus=True):
         for y in range(self.size.height):
             strip = self._strip(y)
             if self._drawn.get(y) != strip:
+                self._drawn[y] = strip
                 self.refresh(Region(0, y, self.size.width, 1))
 
     def on_resize(self) -> None:
@@ -228,10 +218,17 @@ class TaskTable(Widget, can_focus=True):
         self._drawn.clear()
         self._follow()
 
+    def notify_style_update(self) -> None:
+        """Other colours count now."""
+        super().notify_style_update()
+        self._drawn.clear()
+        self._styles.clear()
+
     def render_line(self, y: int) -> Strip:
         """Draw the row ``y`` of the widget; row 0 holds the titles."""
-        strip = self._drawn[y] = self._strip(y)
-        return strip
+        if y not in self._drawn:
+            self._drawn[y] = self._strip(y)
+        return self._drawn[y]
 
     def _strip(self, y: int) -> Strip:
         width = self.size.width
@@ -243,7 +240,9 @@ class TaskTable(Widget, can_focus=True):
         return self._row(self.rows[place], place == self.cursor, width)
 
     def _style(self, name: str) -> Style:
-        return self.get_component_rich_style(f"table--{name}", partial=True)
+        if name not in self._styles:
+            self._styles[name] = self.get_component_rich_style(f"table--{name}", partial=True)
+        return self._styles[name]
 
     def _header(self, width: int) -> Strip:
         style = self.rich_style + self._style("header")
@@ -287,17 +286,9 @@ class TaskTable(Widget, can_focus=True):
             self._refresh_changed()
             self.post_message(self.Moved())
 
-    def action_move(self, rows: int) -> None:
-        """Move the cursor."""
+    def action_scroll_by(self, rows: int) -> None:
+        """Move the cursor, and with it what is to be seen."""
         self.move_to(self.cursor + rows)
-
-    def action_page(self, pages: int) -> None:
-        """Move the cursor by what is visible."""
-        self.move_to(self.cursor + pages * max(1, self._room - 1))
-
-    def action_end(self, last: int) -> None:
-        """Move to one of the two ends."""
-        self.move_to(len(self.rows) - 1 if last else 0)
 
     def action_open(self) -> None:
         """Open the run under the cursor."""
@@ -327,14 +318,6 @@ class TaskTable(Widget, can_focus=True):
             if x < end:
                 return "state" if x < _LEAD else column.id
         return None
-
-    def on_mouse_scroll_down(self) -> None:
-        """Three rows on."""
-        self.action_move(3)
-
-    def on_mouse_scroll_up(self) -> None:
-        """Three rows back."""
-        self.action_move(-3)
 
     def get_content_width(self, container: Size, viewport: Size) -> int:  # noqa: ARG002
         """Take what there is."""

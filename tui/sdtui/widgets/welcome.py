@@ -15,8 +15,6 @@ from sdtui.language import N_, _, ngettext
 from sdtui.told import told
 from sdtui.widgets.line import alike
 
-_GIB = 1 << 30
-_LARGE = 60 * _GIB  # what the 80 GB presets take, with room
 _DEMO = "demo"
 
 
@@ -63,30 +61,19 @@ class Host:
         return [*rows, (_("CPU"), cores), (_("RAM"), memory), (_("disk"), disk)]
 
 
-def fitting(memories: list[int], names: set[str]) -> str:
-    """Choose a shipped preset by the memory of each GPU, in bytes."""
-    if not memories:
-        return _DEMO
-    wish = "sd15-full-24gb"
-    if min(memories) >= _LARGE:
-        wish = "sd15-full-8gpu" if len(memories) >= 8 else "sd15-full-80gb"
-    elif max(memories) < 20 * _GIB:
-        return _DEMO
-    return wish if wish in names else _DEMO
-
-
 def look_at_host() -> Host:
     """Ask this host; takes up to a second, so never in the UI's own thread."""
     from sdcore.checks.host import host_facts  # noqa: PLC0415  # loads NVML
-    from sdcore.task.presets import shipped  # noqa: PLC0415  # loads pydantic, 150 ms
+    from sdtui.form.suitable import suited  # noqa: PLC0415  # loads pydantic, 150 ms
 
-    facts, presets = host_facts(), {preset.name: preset for preset in shipped()}
+    facts = host_facts()
+    presets = suited([gpu.memory_total for gpu in facts.gpus])
+    best = next((preset for preset, fits in presets if fits), None)
     gpus = tuple(
         (clean_line(gpu.name or "GPU", 30), gpu.memory_used or 0, gpu.memory_total)
         for gpu in facts.gpus
         if gpu.memory_total
     )
-    name = fitting([total for _name, _used, total in gpus], set(presets))
     return Host(
         cpus=facts.cpus,
         memory_free=facts.memory_available,
@@ -95,8 +82,8 @@ def look_at_host() -> Host:
         folder=clean_line(facts.home, 200),
         gpus=gpus,
         no_gpu=clean_line(facts.gpu_reason or "", 200),
-        preset=name,
-        about=clean_line(presets[name].description) if name in presets else "",
+        preset=best.name if best else _DEMO,
+        about=clean_line(best.description) if best else "",
         presets=len(presets),
     )
 

@@ -1,0 +1,92 @@
+"""What was chosen on a screen is still so when another language builds it anew."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from sdtui import language
+from sdtui.widgets.chart import LossChart
+from support.console import Driven, drive
+from support.fake_runs import exit_record, make_run, metric
+from support.pictures import draw_step
+
+
+@pytest.fixture(autouse=True)
+def _english_again() -> Iterator[None]:
+    """The language is one for the process: other tests expect English."""
+    yield
+    language.use("en")
+
+
+async def in_another_language(it: Driven, *, from_mode: str) -> None:
+    """Change the language on one screen, as a person does, and change it back."""
+    mode = it.app.current_mode
+    it.app.go(from_mode)
+    for name in ("zh_CN", "en"):
+        it.app.change_settings(language=name)
+        await it.until("任务" if name == "zh_CN" else "Tasks")
+        await it.pilot.pause()
+    it.app.go(mode)
+    await it.pilot.pause()
+
+
+@pytest.mark.parametrize("from_mode", ["tasks", "run"])
+def test_the_run_screen_is_as_it_was_left(from_mode: str) -> None:
+    """Zoomed in on a spike, another language would show the whole run with the GPUs beside it."""
+    run = make_run(exit=exit_record(), metrics=[metric(step, loss=1.0) for step in range(1, 400)])
+
+    async def story(it: Driven) -> None:
+        it.app.open_run(run.id)
+        await it.until("train_loss")
+        await it.press("y", "plus", "left", "left", "v", "v")
+        await it.until("zoomed")
+        chart = it.app.screen.query_one(LossChart)
+        before = chart.view, chart.state, chart._cursor
+        assert chart._cursor is not None
+        await in_another_language(it, from_mode=from_mode)
+        await it.until("zoomed")
+        await it.until("checkpoints, events")
+        chart = it.app.screen.query_one(LossChart)
+        await it.until(lambda: (chart.view, chart.state, chart._cursor) == before)
+
+    drive(story, (100, 30))
+
+
+def test_another_run_begins_with_all_of_its_curve() -> None:
+    """The last thousand steps of one run may be before the first of another."""
+    one = make_run(exit=exit_record(), metrics=[metric(step) for step in range(1, 400)])
+    two = make_run("20260101-000000-two", exit=exit_record(), metrics=[metric(1), metric(2)])
+
+    async def story(it: Driven) -> None:
+        it.app.open_run(one.id)
+        await it.until("train_loss")
+        await it.press("plus")
+        await it.until("zoomed")
+        it.app.open_run(two.id)
+        await it.until(lambda: "two" in it.text() and "zoomed" not in it.text())
+
+    drive(story, (100, 30))
+
+
+def test_the_zoom_of_pictures_and_the_view_of_a_comparison_stay() -> None:
+    """Whoever compares samples looks at samples, in whatever language."""
+    runs = [
+        make_run(f"2026010{n}-000000-r{n}", exit=exit_record(), metrics=[metric(1)]) for n in (1, 2)
+    ]
+    draw_step(runs[0], 10)
+
+    async def story(it: Driven) -> None:
+        await it.press("home", "space", "space", "7")
+        await it.until("lowest loss")
+        await it.press("v")
+        await it.until("r2: no samples")
+        it.app.open_run(runs[0].id, "images")
+        await it.until("prompt 1/")
+        await it.press("enter")
+        await it.until("step 10  ")
+        await in_another_language(it, from_mode="tasks")
+        await it.until("step 10  ")
+        await it.press("7")
+        await it.until("r2: no samples")
+
+    drive(story, (100, 30))

@@ -1,0 +1,50 @@
+"""Which of the shipped presets a host can run, and which of them suits it best."""
+
+from collections.abc import Sequence
+
+from sdcore.checks.plan import memory_needed
+from sdcore.errors import SdError
+from sdcore.task.presets import ShippedPreset, load_preset, shipped
+from sdcore.task.spec import TaskSpec
+
+_SD1_PARAMETERS = 859_520_964  # the shipped presets that need a GPU train Stable Diffusion 1.x
+_RESERVE = 1.2  # times the need, which is an estimate
+
+
+def suited(memories: Sequence[int | None]) -> list[tuple[ShippedPreset, bool]]:
+    """Return the shipped presets, and of each whether this host can run it; the best one first.
+
+    Those that can be run come first; of them those that train the most images at a time on the
+    GPUs. Waits for the disk.
+
+    Args:
+        memories: Bytes of each GPU of the host; one of which that is not known counts as small.
+
+    Raises:
+        OSError: A preset cannot be read.
+    """
+    rated = []
+    for preset in shipped():
+        task = _task_of(preset)
+        fits = task is not None and _fits(task, memories)
+        images = task.gpu.count * task.effective_train().train_batch_size if task and fits else 0
+        rated.append((fits, images, preset))
+    rated.sort(key=lambda row: row[:2], reverse=True)
+    return [(preset, fits) for fits, _images, preset in rated]
+
+
+def _task_of(preset: ShippedPreset) -> TaskSpec | None:
+    try:
+        return load_preset(preset.path).task
+    except SdError:  # what the user's own defaults break; loading it tells why
+        return None
+
+
+def _fits(task: TaskSpec, memories: Sequence[int | None]) -> bool:
+    """Say whether every GPU of the host is large enough: any of them may be taken."""
+    if task.gpu.count == 0:
+        return True
+    if task.command is not None or len(memories) < task.gpu.count:
+        return False
+    need = _RESERVE * memory_needed(task.effective_train(), _SD1_PARAMETERS)
+    return all(size is not None and need <= size for size in memories)

@@ -64,13 +64,14 @@ class Frames:
     """Turns updates into what must be sent.
 
     Args:
-        erases_in_color: The terminal fills what it erases with the current background.
+        erases_in_color: The terminal fills what it erases with the current background; may be
+            learnt later.
     """
 
     def __init__(self, *, erases_in_color: bool = False) -> None:
         self._rows: list[Row] = []
         self._size = (0, 0)
-        self._erases = erases_in_color
+        self.erases_in_color = erases_in_color
         self._cursor: tuple[int, int] | None = None  # where the last frame left it
 
     def forget(self) -> None:
@@ -104,7 +105,7 @@ class Frames:
         pieces: list[str] = []
         changed = {y: row for y, row in new.items() if row != self._rows[y]}
         if changed:
-            encoder = _Encoder(pieces, self._size, erases=self._erases)
+            encoder = _Encoder(pieces, self._size, erases=self.erases_in_color)
             self._move_blocks(changed, encoder)
             for y in sorted(changed):
                 encoder.row(y, self._rows[y], changed[y])

@@ -7,7 +7,6 @@ open over a colour would be worse than the wrong colour.
 import fcntl
 import os
 import threading
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
@@ -83,10 +82,16 @@ def load_settings() -> Settings:
     """Read the settings; what cannot be read is named in ``problems``."""
     path = settings_file()
     try:
-        table = tomllib.loads(path.read_text("utf-8")).get("console", {})
+        text = path.read_text("utf-8")
     except FileNotFoundError:
         return Settings()
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
+        return Settings(problems=(f"{path}: {clean_line(str(error), 120)}",))
+    import tomllib  # noqa: PLC0415  # most people have no such file
+
+    try:
+        table = tomllib.loads(text).get("console", {})
+    except (ValueError, RecursionError) as error:
         return Settings(problems=(f"{path}: {clean_line(str(error), 120)}",))
     if not isinstance(table, dict):
         return Settings(problems=(f"{path}: console is not a table",))

@@ -160,8 +160,9 @@ class Wire(App[Any]):
     def _send(self, update: Any) -> None:
         driver = self._driver
         assert driver is not None, "asked before"
+        first = self._frames is None
         if self._frames is None:
-            self._frames = Frames(erases_in_color=erases_in_color())
+            self._frames = Frames()
         cursor = self.screen.outer_size.clamp_offset(self.cursor_position)
         colors = self.console._color_system or ColorSystem.TRUECOLOR  # noqa: SLF001
         data = self._frames.render(
@@ -176,3 +177,5 @@ class Wire(App[Any]):
             driver.write(data)
             self._end_update()
             driver.flush()
+        if first:  # what the first frame need not wait for
+            self._frames.erases_in_color = erases_in_color()

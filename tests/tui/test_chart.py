@@ -291,7 +291,10 @@ def test_runs_laid_over_differ_by_dash_and_the_legend_names_them() -> None:
         lines = {line[30:70] for line in app.lines()[2:-4] if line[30:70].strip(" │")}
         assert len(lines) == 7  # seven straight lines, no two alike
         await pilot.resize_terminal(80, 6)
-        await pilot.pause()
+        for _ in range(100):  # the new size may take a while to arrive
+            await pilot.pause(0.05)
+            if "6 laid over" in app.lines()[0]:
+                break
         assert "6 laid over" in app.lines()[0]
 
     play(story, (140, 40))

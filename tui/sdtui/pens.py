@@ -24,7 +24,7 @@ class Pen(NamedTuple):
 PLAIN = Pen()
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def pen_of(style: Style | None, colors: ColorSystem) -> Pen:
     """Return how a terminal with these colours draws ``style``."""
     if style is None:
@@ -39,7 +39,7 @@ def pen_of(style: Style | None, colors: ColorSystem) -> Pen:
     return Pen(attributes, "" if front == "39" else front, "" if back == "49" else back)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def blank_pen(pen: Pen) -> Pen:
     """Return all that is seen of ``pen`` on a blank: its background, and lines through the cell."""
     if pen.attributes & _SEEN_ON_BLANKS:
@@ -47,7 +47,7 @@ def blank_pen(pen: Pen) -> Pen:
     return Pen(background=pen.background)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def change(before: Pen, after: Pen) -> str:
     """Return the shortest escape sequence that leads from one pen to another."""
     if before == after:

@@ -92,10 +92,11 @@ class FormScreen(ConsoleScreen):
 
     async def reload(self) -> None:
         """Show another task: the parts are built anew."""
-        try:
-            await self.query_one("#new-sections").remove_children()
-        except NoMatches:
-            return  # not composed yet
+        async with self._opening:  # not while one is just being opened
+            try:
+                await self.query_one("#new-sections").remove_children()
+            except NoMatches:
+                return  # not composed yet
         self.set_focus(None)
         self._problem_at = -1
         await self.arrive()
@@ -110,11 +111,12 @@ class FormScreen(ConsoleScreen):
     async def _open_part(self, name: str) -> Section:
         self.desk.section = name
         async with self._opening:
-            if not self.query(f"#section-{name}"):
-                await self.query_one("#new-sections").mount(_PARTS[name](self.desk))
-        for section in self.query(Section):
-            section.display = name == section.NAME
-        part = self.query_one(f"#section-{name}", Section)
+            found = self.query(f"#section-{name}")
+            part = found.first(Section) if found else _PARTS[name](self.desk)
+            if not found:
+                await self.query_one("#new-sections").mount(part)
+            for section in self.query(Section):
+                section.display = section is part
         self.redraw_form()
         return part
 

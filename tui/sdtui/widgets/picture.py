@@ -89,7 +89,7 @@ def _row(upper: bytes, lower: bytes) -> Segments:
     return tuple(found)
 
 
-@lru_cache(maxsize=1 << 14)
+@lru_cache(maxsize=2048)  # a screen of pictures; more would fill with every new sample
 def _style(upper: bytes, lower: bytes) -> Style:
     return Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower))
 

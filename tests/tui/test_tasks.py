@@ -264,7 +264,7 @@ def test_the_first_start_offers_what_fits(monkeypatch: pytest.MonkeyPatch) -> No
     """From nothing to a running demo in a few keys."""
     gpus = (("NVIDIA H800", 2 * GIB, 80 * GIB),)
     host = Host(8, GIB, 2 * GIB, 3 * GIB, "/home/x", gpus, "", "sd15-full-80gb", "All weights", 5)
-    monkeypatch.setattr("sdtui.screens.tasks.look_at_host", lambda: host)
+    monkeypatch.setattr("sdtui.widgets.welcome.look_at_host", lambda: host)
 
     async def story(console: Driven) -> None:
         edited: list[object] = []

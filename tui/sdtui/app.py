@@ -10,7 +10,7 @@ import importlib
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, ClassVar, cast
 from weakref import WeakKeyDictionary
 
@@ -33,6 +33,8 @@ from sdtui.widgets.bars import SCREENS
 from sdtui.wire import METER, CountingDriver, Wire
 
 _HOME = "tasks"
+_STYLES = Path(__file__).parent / "styles"
+_LATER_STYLES = ("new", "run", "log", "gpu", "images", "compare")
 _KEEP_S = 2.0  # that leaving waits for settings to be written
 _NEEDS_RUN = {"run", "log", "gpu", "images"}
 
@@ -52,11 +54,7 @@ class SdTui(Wire):
 
     TITLE = "sdtui"
     HELP_TITLE = N_("Everywhere")
-    # All of them from the start: one that comes with its screen has Textual parse every other anew.
-    CSS_PATH: ClassVar[list[str | PurePath]] = [
-        f"styles/{name}.tcss"
-        for name in ("base", "tasks", "new", "run", "log", "gpu", "images", "compare")
-    ]
+    CSS_PATH: ClassVar[list[str | PurePath]] = ["styles/base.tcss", "styles/tasks.tcss"]
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
         mode: _screen(mode) for mode, _title in SCREENS
     }
@@ -170,13 +168,18 @@ class SdTui(Wire):
         self.set_interval(2.0, self._draw_bars)
 
     def on_ready(self) -> None:
-        """Collect garbage from now on, but never look again at what was loaded to begin with.
+        """Do what the first picture did not need.
 
-        A whole collection among all that was imported takes longer than a key may.
+        Garbage is collected from now on, but never looked for among what was loaded to begin with:
+        that takes longer than a key may.
         """
         if not gc.isenabled():
             gc.freeze()
             gc.enable()
+        # After the first picture, but before the other screens: a file that comes with its screen
+        # has Textual parse every other anew.
+        self.stylesheet.read_all([_STYLES / f"{name}.tcss" for name in _LATER_STYLES])
+        self.stylesheet.parse()
 
     async def on_unmount(self) -> None:
         """Leave no thread behind."""

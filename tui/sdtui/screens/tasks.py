@@ -1,13 +1,12 @@
 """The list of all runs: find one, look at it, and do to it what can be done."""
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Input
 
 from sdcore.errors import SdError
 from sdcore.runs.status import LIVE, Status
@@ -20,7 +19,11 @@ from sdtui.screens.tasks_list import SORTS, Listing
 from sdtui.widgets.line import Line
 from sdtui.widgets.peek import Facts, Peek, read_facts
 from sdtui.widgets.task_table import TaskTable
-from sdtui.widgets.welcome import Host, Welcome, look_at_host
+
+if TYPE_CHECKING:
+    from textual.widgets import Input
+
+    from sdtui.widgets.welcome import Host, Welcome
 
 _SAME = {"step": "progress", "note": "state"}  # columns that sort as another does
 _NEED_RUNS = {"filter", "stop", "resume", "edit", "delete", "sort", "reverse"}
@@ -62,15 +65,27 @@ class TasksScreen(ConsoleScreen):
 
     def body(self) -> ComposeResult:
         """The list with its filter, and the peek."""
-        yield Welcome()
         with Horizontal(id="tasks"):
             with Vertical(id="list"):
-                field = Input(self.listing.words, placeholder=_("name, id or state"), id="filter")
-                field.display = bool(self.listing.words)
-                yield field
+                if self.listing.words:
+                    yield self._new_filter()
                 yield TaskTable()
                 yield Line(id="count")
             yield Peek()
+
+    # The filter and the welcome are made when they are first needed: the first picture is not to
+    # wait for what it does not show.
+    def _new_filter(self) -> "Input":
+        from textual.widgets import Input  # noqa: PLC0415  # see above
+
+        return Input(self.listing.words, placeholder=_("name, id or state"), id="filter")
+
+    def _show_welcome(self) -> "Welcome":
+        from sdtui.widgets.welcome import Welcome  # noqa: PLC0415  # see above
+
+        if not self.query(Welcome):
+            self.mount(Welcome(), before="#tasks")
+        return self.query_one(Welcome)
 
     @property
     def _composed(self) -> bool:
@@ -85,7 +100,7 @@ class TasksScreen(ConsoleScreen):
         empty = not view.runs
         if self.has_class("-empty") != empty or self.focused is None:
             self.set_class(empty, "-empty")
-            self.query_one(Welcome if empty else TaskTable).focus()
+            (self._show_welcome() if empty else self.query_one(TaskTable)).focus()
             self.refresh_bindings()
         if empty:
             self._welcome()
@@ -148,12 +163,14 @@ class TasksScreen(ConsoleScreen):
             self._cursor_moved()
 
     def _welcome(self) -> None:
-        self.query_one(Welcome).draw(self._host)
+        self._show_welcome().draw(self._host)
         if self._host is None:
             self._read_host()
 
     @work(thread=True, exclusive=True, group="host")
     def _read_host(self) -> None:
+        from sdtui.widgets.welcome import look_at_host  # noqa: PLC0415  # see above
+
         try:
             host = look_at_host()
         except (SdError, OSError) as error:
@@ -161,10 +178,10 @@ class TasksScreen(ConsoleScreen):
         else:
             self.app.call_from_thread(self._take_host, host)
 
-    def _take_host(self, host: Host) -> None:
+    def _take_host(self, host: "Host") -> None:
         self._host = host
         if self._composed:
-            self.query_one(Welcome).draw(host)
+            self._show_welcome().draw(host)
 
     # What the table and the filter say.
     @on(TaskTable.Moved)
@@ -191,18 +208,18 @@ class TasksScreen(ConsoleScreen):
         self.listing.sort_by(_SAME.get(message.column, message.column))
         self._again()
 
-    @on(Input.Changed, "#filter")
-    def _filtered(self, message: Input.Changed) -> None:
+    def on_input_changed(self, message: "Input.Changed") -> None:
+        """Filter while one types."""
         self.listing.words = message.value
         self._again()
 
-    @on(Input.Submitted, "#filter")
-    def _filter_kept(self) -> None:
+    def on_input_submitted(self) -> None:
+        """Go back to the list."""
         self._show_filter(bool(self.listing.words))
         self.query_one(TaskTable).focus()
 
-    @on(Welcome.Begun)
-    def _begun(self, message: Welcome.Begun) -> None:
+    def on_welcome_begun(self, message: "Welcome.Begun") -> None:
+        """Open the form with what was chosen."""
         self.console_app.edit_task(message.preset)
 
     def _again(self) -> None:
@@ -210,7 +227,9 @@ class TasksScreen(ConsoleScreen):
         self.draw_bars()
 
     def _show_filter(self, shown: bool) -> None:
-        self.query_one("#filter", Input).display = shown
+        if shown and not self.query("#filter"):
+            self.mount(self._new_filter(), before=self.query_one(TaskTable))
+        self.query("#filter").set(display=shown)
 
     def chosen(self) -> list[Status]:
         """Return the marked runs, else the one under the cursor."""
@@ -230,10 +249,11 @@ class TasksScreen(ConsoleScreen):
 
     def action_back(self) -> None:
         """Take the filter away, then the marks."""
-        if self.listing.words or self.query_one("#filter").has_focus:
-            self.query_one("#filter", Input).value = ""
-            self._show_filter(False)
+        if self.listing.words or any(field.has_focus for field in self.query("#filter")):
+            self.listing.words = ""
+            self.query("#filter").set(display=False)
             self.query_one(TaskTable).focus()
+            self._again()
         elif self.listing.marked:
             self.listing.marked = ()
             self._again()
@@ -241,7 +261,9 @@ class TasksScreen(ConsoleScreen):
     def action_filter(self) -> None:
         """Type words to look for."""
         self._show_filter(True)
-        self.query_one("#filter").focus()
+        field = cast("Input", self.query_one("#filter"))
+        field.value = self.listing.words
+        field.focus()
 
     def action_sort(self) -> None:
         """Sort by the next column."""

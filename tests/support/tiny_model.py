@@ -12,10 +12,26 @@ The VAE halves the side (32 px become 16 latents), the text encoder takes 77 tok
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 210)}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large the networks are. The defaults are the smallest that work."""
+
+    channels: tuple[int, int] = (4, 8)
+    layers: int = 1
+    groups: int = 2
+    text: int = 8
+    text_layers: int = 2
+
+
+# Those of the tiny model that diffusers' own tests train: 1,427,012 weights in the U-Net.
+PLATFORM = Sizes((32, 64), layers=2, groups=32, text=32, text_layers=5)
 
 
 def _byte_vocabulary() -> dict[str, int]:
@@ -27,13 +43,16 @@ def _byte_vocabulary() -> dict[str, int]:
     return {word: i for i, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
 
 
-def make_pipeline(folder: Path, *, seed: int = 0, prediction_type: str = "epsilon") -> Path:
+def make_pipeline(
+    folder: Path, *, seed: int = 0, prediction_type: str = "epsilon", sizes: Sizes | None = None
+) -> Path:
     """Write a complete pipeline with random weights.
 
     Args:
         folder: Where to; must not exist.
         seed: Of the weights.
         prediction_type: Of the scheduler: ``epsilon`` or ``v_prediction``.
+        sizes: Of the networks; left out, the smallest.
     """
     import torch
     from diffusers import (
@@ -44,22 +63,25 @@ def make_pipeline(folder: Path, *, seed: int = 0, prediction_type: str = "epsilo
     )
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+    some = sizes or Sizes()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unet = UNet2DConditionModel(
-            block_out_channels=(4, 8), layers_per_block=1, sample_size=16, in_channels=4,
-            out_channels=4, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=8,
-            norm_num_groups=2,
+            block_out_channels=some.channels, layers_per_block=some.layers, sample_size=16,
+            in_channels=4, out_channels=4,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=some.text,
+            norm_num_groups=some.groups,
         )  # fmt: skip
         vae = AutoencoderKL(
-            block_out_channels=(4, 8), in_channels=3, out_channels=3, latent_channels=4,
+            block_out_channels=some.channels, in_channels=3, out_channels=3, latent_channels=4,
             down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2, norm_num_groups=2, sample_size=32,
+            up_block_types=("UpDecoderBlock2D",) * 2, norm_num_groups=some.groups, sample_size=32,
         )  # fmt: skip
         text = CLIPTextModel(
             CLIPTextConfig(
-                hidden_size=8, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+                hidden_size=some.text, intermediate_size=2 * some.text,
+                num_hidden_layers=some.text_layers, num_attention_heads=2,
                 vocab_size=514, bos_token_id=512, eos_token_id=513, pad_token_id=513,
             )
         )  # fmt: skip

@@ -1,5 +1,6 @@
 """Reads what a trainer left in its output folder."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,15 @@ class Trained:
         """Loss and gradient norm of each step, to the bit."""
         rows = sorted(self.metrics().items())
         return [f"{m['loss'].hex()} {m['grad_norm'].hex()}" for _, m in rows]
+
+    def bits(self, step: int) -> dict[str, str]:
+        """The hash of every file of a checkpoint that holds numbers, and of the pipeline's."""
+        folder = self.out / "checkpoints" / f"step-{step}"
+        files = [*folder.rglob("*.safetensors"), folder / "optimizer.pt",
+                 self.out / "unet/diffusion_pytorch_model.safetensors"]  # fmt: skip
+        digests = (hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+        names = (str(file.relative_to(self.out)) for file in files)
+        return dict(zip(names, digests, strict=True))
 
     def rank(self, rank: int = 0) -> dict[str, Any]:
         """What a rank said of itself."""

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.style import Style
-from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
@@ -16,7 +14,7 @@ from sdcore.runs.paths import RunDir
 from sdcore.runs.status import Status
 from sdtui.live.checkpoints import Checkpoint
 from sdtui.live.curve import Curve, curve_of
-from sdtui.live.curve_columns import Columns
+from sdtui.live.curve_columns import WIDTH, Columns
 from sdtui.live.gpu import GpuView
 from sdtui.live.snapshot import RunSnapshot
 from sdtui.settings import Settings
@@ -24,16 +22,14 @@ from sdtui.theme import variables_for
 from sdtui.widgets import chart_body
 from sdtui.widgets.chart import LossChart
 from sdtui.widgets.chart_canvas import dash_sample
-from sdtui.widgets.chart_marks import MarkKind
 from sdtui.widgets.chart_plot import Plot
-from sdtui.widgets.chart_words import signs
 
 
 def rows(loss: "list[float] | np.ndarray", first: int = 1, attempt: int = 1) -> np.ndarray:
     """Return packed rows with these losses."""
     count = len(loss)
     step = np.arange(first, first + count, dtype=float)
-    table = np.full((count, 10), math.nan)
+    table = np.full((count, WIDTH), math.nan)
     table[:, 0], table[:, 1], table[:, 2] = attempt, 1e9 + step, step
     table[:, 3], table[:, 4], table[:, 5] = step / 100, loss, 1e-5
     table[:, 6], table[:, 7] = 0.4, 40.0
@@ -264,17 +260,6 @@ def test_checkpoints_and_resumes_are_marked_up_to_the_last_step() -> None:
     play(story, (120, 24))
 
 
-def test_signs_are_explained_only_where_there_is_room_for_all_numbers() -> None:
-    """Numbers are what the line is read for; a sign cut in half explains nothing."""
-    kinds: list[MarkKind] = ["saved", "gone", "resumed", "nan"]
-    for width in range(10, 80):
-        line = signs(Text(" last .5"), kinds, width, lambda _name: Style()).plain
-        assert line.startswith(" last .5")
-        assert len(line) <= max(width, 8)
-        told = [entry for entry in line.removeprefix(" last .5").split("  ") if entry]
-        assert set(told) <= {"▴ saved", "▵ removed", "↻ resumed", "✗ not finite"}
-
-
 def test_runs_laid_over_differ_by_dash_and_the_legend_names_them() -> None:
     """Nothing is told by colour alone; a hostile name must not reach the terminal."""
 
@@ -291,10 +276,7 @@ def test_runs_laid_over_differ_by_dash_and_the_legend_names_them() -> None:
         lines = {line[30:70] for line in app.lines()[2:-4] if line[30:70].strip(" │")}
         assert len(lines) == 7  # seven straight lines, no two alike
         await pilot.resize_terminal(80, 6)
-        for _ in range(100):  # the new size may take a while to arrive
-            await pilot.pause(0.05)
-            if "6 laid over" in app.lines()[0]:
-                break
+        await pilot.pause(0.5)
         assert "6 laid over" in app.lines()[0]
 
     play(story, (140, 40))

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from rich.style import Style
+from rich.text import Text
 
 from sdtui.widgets.chart_axes import (
     Range,
@@ -16,9 +18,11 @@ from sdtui.widgets.chart_axes import (
     words_of,
     x_ticks,
 )
+from sdtui.widgets.chart_marks import MarkKind
 from sdtui.widgets.chart_scene import full_view
 from sdtui.widgets.chart_view import DECAYS, METRICS, ChartState, kept_from, state_from
 from sdtui.widgets.chart_window import following, panned, zoomed
+from sdtui.widgets.chart_words import signs
 
 VALUES = st.floats(1e-9, 1e12)
 
@@ -160,3 +164,14 @@ def test_no_tick_stands_at_a_part_of_a_step(low: float, span: float, most: int) 
         assert tick.value == round(tick.value)
     shown = [tick.words for tick in x_ticks(Range(0, 3), 8, "step")]
     assert shown == ["0", "1", "2", "3"]
+
+
+def test_signs_are_explained_only_where_there_is_room_for_all_numbers() -> None:
+    """Numbers are what the line is read for; a sign cut in half explains nothing."""
+    kinds: list[MarkKind] = ["saved", "gone", "resumed", "nan"]
+    for width in range(10, 80):
+        line = signs(Text(" last .5"), kinds, width, lambda _name: Style()).plain
+        assert line.startswith(" last .5")
+        assert len(line) <= max(width, 8)
+        told = [entry for entry in line.removeprefix(" last .5").split("  ") if entry]
+        assert set(told) <= {"▴ saved", "▵ removed", "↻ resumed", "✗ not finite"}

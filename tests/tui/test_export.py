@@ -13,7 +13,7 @@ from PIL import Image
 from sdcore.errors import SdError
 from sdtui.export import export_all, export_csv
 from sdtui.live.curve import Curve, curve_of
-from sdtui.live.curve_columns import Columns
+from sdtui.live.curve_columns import WIDTH, Columns
 from sdtui.widgets.chart_axes import Range
 from sdtui.widgets.chart_marks import Mark
 from sdtui.widgets.chart_picture import COLUMNS, ROWS, Picture, picture_of
@@ -23,7 +23,7 @@ from sdtui.widgets.chart_view import ChartState
 
 
 def curve(count: int, level: float = 0.2) -> Curve:
-    table = np.ones((count, 10))
+    table = np.ones((count, WIDTH))
     table[:, 2] = np.arange(1, count + 1)
     table[:, 4] = level + 0.1 * np.sin(table[:, 2])
     table[:, 6] = math.nan
@@ -52,6 +52,7 @@ def test_the_table_holds_every_step_and_says_what_was_not_measured(tmp_path: Pat
     assert table[6] == {
         "step": "7", "at": "1.0", "epoch": "1.0", "loss": repr(float(own.loss[6])), "lr": "1.0",
         "grad_norm": "", "images_per_s": "1.0", "gpu_allocated": "1", "gpu_peak": "1",
+        "val_loss": "1.0",
     }  # fmt: skip
     assert table[7]["loss"] == "nan"
 

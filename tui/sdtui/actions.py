@@ -291,7 +291,7 @@ def _what_goes(runs: Sequence[RunDir]) -> str:
     if saved:
         words = ngettext("{n} checkpoint", "{n} checkpoints", saved)
         lines.append(words.format(n=saved))
-    finished = sum((run.pipeline / "model_index.json").is_file() for run in runs)
+    finished = sum(run.finished for run in runs)
     if finished:
         words = ngettext("the trained pipeline", "{n} trained pipelines", finished)
         lines.append(words.format(n=finished))

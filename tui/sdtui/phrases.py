@@ -32,9 +32,11 @@ STATES: dict[State, str] = {
 _PHASES = {
     "loading": N_("loading the model"),
     "caching": N_("caching"),
+    "compiling": N_("compiling the model"),
     "training": N_("training"),
     "sampling": N_("drawing samples"),
     "saving": N_("saving"),
+    "paused": N_("paused: the disk is full"),
     "finished": N_("finished"),
 }
 _COUNTED = {

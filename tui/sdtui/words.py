@@ -8,7 +8,7 @@ from typing import Any
 from sdcore import units
 from sdcore.runs.fields import Fields
 from sdcore.runs.logs import Mask
-from sdcore.runs.paths import RunDir
+from sdcore.runs.paths import LORA_WEIGHTS, RunDir
 from sdcore.runs.status import Status
 from sdcore.text import clean_line
 from sdtui.terminal import rows
@@ -171,7 +171,9 @@ def path_words(path: Path) -> str:
 
 
 def load_line(pipeline: Path) -> str:
-    """Return the one line of Python that loads a pipeline; ``repr`` quotes any path."""
+    """Return the one line of Python that loads a result; ``repr`` quotes any path."""
+    if (pipeline / LORA_WEIGHTS).is_file():
+        return f"pipe.load_lora_weights({str(pipeline)!a})  # of the model that was trained"
     return (
         "from diffusers import StableDiffusionPipeline; "
         f"pipe = StableDiffusionPipeline.from_pretrained({str(pipeline)!a})"

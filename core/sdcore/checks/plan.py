@@ -5,16 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sdcore import units
+from sdcore.task.estimate import WEIGHT, checkpoint_size, memory_needed, trained
 from sdcore.task.train_spec import TrainSpec
-
-# Bytes per trained parameter: fp32 weight, fp32 gradient, two fp32 Adam moments, fp32 EMA.
-_WEIGHT, _GRADIENT, _ADAM, _ADAM_8BIT, _EMA = 4, 4, 8, 2, 4
-# Activations of the SD 1.x U-Net in half precision without gradient checkpointing, per image of
-# 512 px: a coarse figure, from 17.2 GB static and batch 32 filling an 80 GB device.
-_ACTIVATIONS_512 = 1.9e9
-_PARAMETERS_SD1 = 859_520_964
-# What a training process holds before it has a model: libraries, CUDA context, cuDNN workspaces.
-_PROCESS = 700_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +83,8 @@ def make_plan(
     if size is not None and parameters is not None and kept is not None:
         # One more than is kept: the new one is whole before the oldest goes. The final pipeline
         # adds the U-Net and the frozen parts, which weigh about 0.25 of it for SD 1.x.
-        needed = size * (kept + 1) + int(parameters * _WEIGHT * 1.25)
+        whole = 0 if train.train_lora else int(parameters * 1.25)
+        needed = size * (kept + 1) + WEIGHT * (whole or trained(train, parameters))
     return PlanFacts(
         images=images,
         effective_batch=batch,
@@ -113,22 +106,3 @@ def _kept(train: TrainSpec, steps: int | None) -> int | None:
         return train.checkpoints_total_limit
     written = math.ceil(steps / train.checkpointing_steps)  # the last step always has one
     return min(written, train.checkpoints_total_limit or written)
-
-
-def checkpoint_size(train: TrainSpec, parameters: int) -> int:
-    """Return the bytes of one checkpoint: 13.8 GB for SD 1.x with EMA and AdamW."""
-    adam = _ADAM_8BIT if train.use_8bit_adam else _ADAM
-    return parameters * (_WEIGHT + adam + (_EMA if train.use_ema else 0))
-
-
-def memory_needed(train: TrainSpec, parameters: int) -> int:
-    """Estimate the bytes one device needs; coarse, for a warning and never for a refusal."""
-    static = _WEIGHT + _GRADIENT + (_ADAM_8BIT if train.use_8bit_adam else _ADAM)
-    if train.use_ema and not train.offload_ema:
-        static += _EMA
-    per_image = _ACTIVATIONS_512 * (train.resolution / 512) ** 2 * parameters / _PARAMETERS_SD1
-    if train.mixed_precision in {None, "no"}:
-        per_image *= 2
-    if train.gradient_checkpointing:
-        per_image /= 5
-    return int(_PROCESS + static * parameters + per_image * train.train_batch_size)

@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -144,6 +144,14 @@ class DataIndex:
         clone.rows = [self.rows[i] for i in kept]
         clone.fingerprint = clone._fingerprint()
         return clone
+
+    def listing(self) -> Iterator[tuple[str, int, str]]:
+        """Yield what the fingerprint is made of: names, bytes, and a hash of the captions."""
+        for name, size in self._reader.containers:
+            yield name, size, ""
+        for i, row in enumerate(self.rows):
+            captions = hashlib.sha256(_encode("\0".join(row.captions))).hexdigest()[:12]
+            yield row.name, self._reader.size(self._at(i)), captions
 
     def _at(self, i: int) -> int:
         if not 0 <= i < len(self.rows):

@@ -9,8 +9,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-PHASES = ("loading", "caching", "training", "sampling", "saving", "finished")
-Phase = Literal["loading", "caching", "training", "sampling", "saving", "finished"]
+PHASES = (
+    "loading", "caching", "compiling", "training", "sampling", "saving", "paused", "finished",
+)  # fmt: skip
+Phase = Literal[
+    "loading", "caching", "compiling", "training", "sampling", "saving", "paused", "finished",
+]  # fmt: skip
 
 # JSON has no not-a-number, so a reader of the schema must expect a word in its place.
 Real = Annotated[
@@ -40,6 +44,11 @@ class Metrics(_Line):
     images_per_s: Real | None = Field(None, description="Over the last few steps, all ranks.")
     loss_scale: Real | None = Field(None, description="fp16 only.")
     skipped: int | None = Field(None, description="fp16 only: updates skipped so far.")
+    d: Real | None = Field(None, description="Prodigy only: what it multiplies lr by.")
+    val_loss: Real | None = Field(
+        None, description="On the held-out images, at the steps that measure it."
+    )
+    val_loss_ema: Real | None = Field(None, description="The same of the averaged weights.")
     gpu_allocated: int | None = Field(None, description="Bytes torch holds on rank 0.")
     gpu_peak: int | None = Field(None, description="Peak of the same.")
 
@@ -59,7 +68,7 @@ class ModelLoaded(_Line):
 
     kind: Literal["model"] = "model"
     name: str
-    parameters: int = Field(description="Of the U-Net; all of them are trained.")
+    parameters: int = Field(description="Of the U-Net; a LoRA trains none of them.")
     device: str = Field(description="cpu or the name of the GPU.")
     precision: str = Field(description="no, fp16 or bf16.")
     prediction_type: str
@@ -114,7 +123,8 @@ class CheckpointSaved(_Line):
     step: int
     path: str = Field(description="Relative to the run directory where it lies inside it.")
     size: int = Field(ge=0, description="Bytes on disk.")
-    seconds: float = Field(ge=0, description="From the first byte to the rename.")
+    seconds: float = Field(ge=0, description="From the copy of the state to the rename.")
+    stall: float | None = Field(None, ge=0, description="Seconds of them that training waited.")
 
 
 class SampleWritten(_Line):
@@ -133,6 +143,26 @@ class PipelineSaved(_Line):
     step: int
     path: str
     size: int
+
+
+class Validated(_Line):
+    """The loss on the held-out images, at fixed noise and timesteps; step 0: the base model."""
+
+    kind: Literal["validation"] = "validation"
+    step: int
+    loss: Real = Field(description="Mean squared error, whatever the loss settings.")
+    ema: Real | None = Field(None, description="Of the averaged weights.")
+    visits: int = Field(description="Forward passes that the mean is over.")
+
+
+class TimestepLoss(_Line):
+    """Where in the schedule the loss is made: its means over tenths, the least noise first."""
+
+    kind: Literal["timestep_loss"] = "timestep_loss"
+    first_step: int = Field(description="The means are over the steps from this one on.")
+    step: int = Field(description="To this one.")
+    means: list[Real | None] = Field(description="As trained, weights and all; null: no image.")
+    images: list[int] = Field(description="What each mean is over.")
 
 
 class Warned(_Line):
@@ -163,6 +193,8 @@ Event = Annotated[
     | CheckpointSaved
     | SampleWritten
     | PipelineSaved
+    | Validated
+    | TimestepLoss
     | Warned
     | NonFinite,
     Field(discriminator="kind"),

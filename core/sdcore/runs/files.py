@@ -74,6 +74,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
+def is_full(error: BaseException) -> bool:
+    """Say whether a write failed because the disk, or this user's share of it, is full."""
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames in ``folder`` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -87,7 +92,8 @@ class LineWriter:
     """Appends JSON lines, each by one ``write``: a reader never sees two writers' lines mixed.
 
     A line that a killed writer left unfinished is closed first, so that the next line stands
-    alone and only the cut one is lost.
+    alone and only the cut one is lost. What an error of the disk leaves unwritten is kept, and
+    goes first at the next try.
     """
 
     def __init__(self, path: Path) -> None:
@@ -97,14 +103,25 @@ class LineWriter:
         end = os.lseek(self._descriptor, 0, os.SEEK_END)
         if end and os.pread(self._descriptor, 1, end - 1) != b"\n":
             os.write(self._descriptor, b"\n")
+        self._unwritten = b""
+
+    @property
+    def behind(self) -> bool:
+        """Whether an error left something unwritten; ``flush`` tries again."""
+        return bool(self._unwritten)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append ``record`` as one line. Not-a-number is written as ``NaN``, as Python reads it."""
         line = (json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n").encode(
             errors="backslashreplace"  # a lone surrogate, from a file name, as its JSON escape
         )
-        while line:
-            line = line[os.write(self._descriptor, line) :]
+        self._unwritten += line
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what an earlier error left unwritten."""
+        while self._unwritten:
+            self._unwritten = self._unwritten[os.write(self._descriptor, self._unwritten) :]
 
     def close(self) -> None:
         """Close the file; more writes are an error."""

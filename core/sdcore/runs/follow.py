@@ -34,6 +34,9 @@ class StepMetrics(NamedTuple):
     skipped: int | None
     gpu_allocated: int | None
     gpu_peak: int | None
+    val_loss: float | None = None
+    val_loss_ema: float | None = None
+    d: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,4 +156,7 @@ def step_metrics(record: dict[str, Any]) -> StepMetrics | None:
         skipped=line.whole("skipped"),
         gpu_allocated=line.whole("gpu_allocated"),
         gpu_peak=line.whole("gpu_peak"),
+        val_loss=line.number("val_loss"),
+        val_loss_ema=line.number("val_loss_ema"),
+        d=line.number("d"),
     )

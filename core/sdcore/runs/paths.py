@@ -18,6 +18,8 @@ from sdcore.text import clean_line
 
 FORMAT = 1  # of the run directory; a reader of this version reads every earlier one
 _STEP = re.compile(r"step-(\d+)")
+LORA_WEIGHTS = "pytorch_lora_weights.safetensors"  # diffusers' own name for adapters in a folder
+SINGLE_FILE = "single_file.safetensors"  # beside the parts of a pipeline: all of them at once
 
 
 def home() -> Path:
@@ -152,8 +154,13 @@ class RunDir:
 
     @property
     def pipeline(self) -> Path:
-        """The final pipeline."""
+        """The final pipeline, or the adapters of a LoRA training."""
         return self.output / "checkpoint"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the result is there: the last file of a pipeline, or the one of a LoRA."""
+        return any((self.pipeline / name).is_file() for name in ("model_index.json", LORA_WEIGHTS))
 
     @property
     def checkpoints(self) -> Path:

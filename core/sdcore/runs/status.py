@@ -220,7 +220,7 @@ def _lost(run: RunDir) -> Status:
         started=started,
         exit_code=int(ExitCode.LOST),
         cause="lost",
-        pipeline=run.pipeline if (run.pipeline / "model_index.json").is_file() else None,
+        pipeline=run.pipeline if run.finished else None,
     )
     seen = _with_progress(run, lost)
     # The last sign of life stands in for the end, which nobody saw.

@@ -118,7 +118,7 @@ def newest_checkpoint(run: RunDir, ranks: Iterable[dict[str, Any]]) -> str | Non
 def final_pipeline(run: RunDir) -> str | None:
     """Return where the trained pipeline lies, or None when it was not written."""
     try:
-        whole = (run.pipeline / "model_index.json").is_file()
+        whole = run.finished
     except OSError:
         return None
     return relative(run, run.pipeline) if whole else None

@@ -7,10 +7,10 @@ is marked "ours" in its description.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Group = Literal[
-    "model", "data", "length", "batch", "optimizer", "loss", "ema", "precision",
+    "model", "lora", "data", "length", "batch", "optimizer", "loss", "ema", "precision",
     "checkpoints", "samples", "tracking", "speed",
 ]  # fmt: skip
 
@@ -18,7 +18,15 @@ Precision = Literal["auto", "no", "fp16", "bf16"]
 Scheduler = Literal[
     "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup"
 ]
+# The settings that change what adapters are; each is refused without ``train_lora``.
+LORA_FIELDS = ("rank", "lora_alpha", "lora_target_modules", "lora_dropout", "train_text_encoder")
 Interpolation = Literal["lanczos", "bicubic", "bilinear", "nearest", "box", "hamming"]
+Optimizer = Literal["adamw", "adafactor", "prodigy"]
+SingleFile = Literal["fp16", "fp32"]
+TimestepBias = Literal["none", "earlier", "later", "range"]
+
+# Of a layer within a model, or the end of one.
+ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$")]
 
 # 2^63 - 1: what torch and NumPy take as a seed.
 _MAX_SEED = (1 << 63) - 1
@@ -50,6 +58,30 @@ class TrainSpec(BaseModel):
     ] = None
     cache_dir: Annotated[str | None, _of("model", "Where hub downloads are kept.")] = None
 
+    # LoRA
+    train_lora: Annotated[
+        bool, _of("lora", "Ours: train small adapters (LoRA) and leave the model as it is.")
+    ] = False
+    rank: Annotated[
+        int, _of("lora", "Rank of the adapters: how much they can learn.", gt=0, le=1024)
+    ] = 4
+    lora_alpha: Annotated[
+        int | None,
+        _of("lora", "Ours: the adapters' effect is times alpha / rank; left out, the rank.", gt=0),
+    ] = None
+    lora_target_modules: Annotated[
+        tuple[ModuleName, ...],
+        _of("lora", "Ours: layers of the U-Net that get an adapter, by the end of their names.",
+            strict=False, min_length=1),
+    ] = ("to_k", "to_q", "to_v", "to_out.0")  # fmt: skip
+    lora_dropout: Annotated[
+        float, _of("lora", "Ours: share of an adapter's inputs left out at random.", ge=0, lt=1)
+    ] = 0.0
+    train_text_encoder: Annotated[
+        bool,
+        _of("lora", "Adapters in the text encoder, too; it then runs at every step."),
+    ] = False
+
     # Data
     dataset_name: Annotated[
         str | None, _of("data", "Data set on the hub, or a local folder in any form we read.")
@@ -70,6 +102,11 @@ class TrainSpec(BaseModel):
     ] = 512
     center_crop: Annotated[bool, _of("data", "Crop the centre; else a random place.")] = False
     random_flip: Annotated[bool, _of("data", "Mirror half of the images.")] = False
+    proportion_empty_prompts: Annotated[
+        float,
+        _of("data", "Share of captions replaced by the empty one, for classifier-free guidance.",
+            ge=0, le=1),
+    ] = 0.0  # fmt: skip
     image_interpolation_mode: Annotated[Interpolation, _of("data", "How images are resized.")] = (
         "lanczos"
     )
@@ -105,8 +142,15 @@ class TrainSpec(BaseModel):
         int, _of("batch", "Forward passes summed into one step.", "passes", gt=0)
     ] = 1
     gradient_checkpointing: Annotated[
-        bool, _of("batch", "Compute activations twice to save memory; a third slower.")
-    ] = False
+        bool | Literal["auto"],
+        _of("batch", "Compute activations twice to save memory; a third slower. "
+                     "auto (ours): only if the estimate exceeds the free memory."),
+    ] = False  # fmt: skip
+    auto_batch_size: Annotated[
+        bool,
+        _of("batch", "Ours: on a GPU, try larger passes and fewer of them; the effective batch "
+                     "stays."),
+    ] = False  # fmt: skip
 
     # Optimizer
     learning_rate: Annotated[float, _of("optimizer", "Peak learning rate.", gt=0, le=10)] = 1e-4
@@ -120,6 +164,9 @@ class TrainSpec(BaseModel):
         int,
         _of("optimizer", "Linear warm-up; `constant` ignores it.", "optimizer steps", ge=0),
     ] = 500
+    optimizer: Annotated[
+        Optimizer, _of("optimizer", "Ours: Prodigy finds its rate: learning_rate 1.")
+    ] = "adamw"
     use_8bit_adam: Annotated[bool, _of("optimizer", "AdamW with 8-bit state (bitsandbytes).")] = (
         False
     )
@@ -136,6 +183,10 @@ class TrainSpec(BaseModel):
         Literal["epsilon", "v_prediction"] | None,
         _of("loss", "What the U-Net predicts; left out, as the model's scheduler says."),
     ] = None
+    rescale_betas_zero_snr: Annotated[
+        bool,
+        _of("loss", "Ours: train to pure noise (zero-terminal SNR); needs v_prediction."),
+    ] = False
     snr_gamma: Annotated[
         float | None, _of("loss", "Min-SNR weighting; the paper uses 5.", gt=0)
     ] = None
@@ -143,6 +194,22 @@ class TrainSpec(BaseModel):
     input_perturbation: Annotated[float, _of("loss", "Strength; 0.1 in the paper.", ge=0)] = 0.0
     dream_training: Annotated[bool, _of("loss", "DREAM: an extra forward pass per step.")] = False
     dream_detail_preservation: Annotated[float, _of("loss", "Exponent p of DREAM.", gt=0)] = 1.0
+
+    timestep_bias_strategy: Annotated[
+        TimestepBias, _of("loss", "Which timesteps are drawn more often, or less.")
+    ] = "none"
+    timestep_bias_multiplier: Annotated[
+        float, _of("loss", "How much more often a biased timestep is drawn.", gt=0)
+    ] = 1.0
+    timestep_bias_begin: Annotated[
+        int, _of("loss", "First biased timestep of strategy range.", ge=0)
+    ] = 0
+    timestep_bias_end: Annotated[
+        int, _of("loss", "First timestep past those of strategy range.", gt=0)
+    ] = 1000
+    timestep_bias_portion: Annotated[
+        float, _of("loss", "Biased share of the timesteps, for earlier and later.", gt=0, le=1)
+    ] = 0.25
 
     # EMA
     use_ema: Annotated[bool, _of("ema", "Keep an average of the weights; it is what is saved.")] = (
@@ -153,6 +220,15 @@ class TrainSpec(BaseModel):
     ema_decay: Annotated[
         float, _of("ema", "Ours: upper limit of the decay, which warms up.", ge=0, lt=1)
     ] = 0.9999
+    ema_update_after_step: Annotated[
+        int, _of("ema", "Ours: average from this update on; copy until then.",
+                 "optimizer steps", ge=0),
+    ] = 0  # fmt: skip
+    use_ema_warmup: Annotated[
+        bool, _of("ema", "Ours: warm up as 1 - (1 + n / ema_inv_gamma)^-ema_power.")
+    ] = False
+    ema_inv_gamma: Annotated[float, _of("ema", "Ours: see use_ema_warmup.", gt=0)] = 1.0
+    ema_power: Annotated[float, _of("ema", "Ours: see use_ema_warmup.", gt=0)] = 2 / 3
 
     # Precision
     mixed_precision: Annotated[
@@ -168,6 +244,10 @@ class TrainSpec(BaseModel):
     output_dir: Annotated[
         str | None, _of("checkpoints", "Where the pipeline goes; left out, the run's output.")
     ] = None
+    save_single_file: Annotated[
+        SingleFile | None,
+        _of("checkpoints", "Ours: also write the pipeline as the one file image programs load."),
+    ] = None
     checkpointing_steps: Annotated[
         int, _of("checkpoints", "A checkpoint every N steps.", "optimizer steps", gt=0)
     ] = 500
@@ -179,6 +259,11 @@ class TrainSpec(BaseModel):
     ] = None
 
     # Samples
+    validation_split: Annotated[
+        float,
+        _of("samples", "Ours: hold out this share of the images (below 1), or this many, and "
+                       "measure the loss on them when samples are due.", ge=0),
+    ] = 0.0  # fmt: skip
     validation_prompts: Annotated[
         tuple[str, ...] | None, _of("samples", "Prompts drawn during training.", strict=False)
     ] = None
@@ -216,6 +301,9 @@ class TrainSpec(BaseModel):
     enable_xformers_memory_efficient_attention: Annotated[
         bool, _of("speed", "xformers attention; SDPA is the default and usually faster.")
     ] = False
+    torch_compile: Annotated[
+        bool, _of("speed", "Ours: compile the U-Net; minutes at the start, then faster steps.")
+    ] = False
     local_rank: Annotated[
         int, _of("speed", "Accepted and ignored: the launcher sets LOCAL_RANK.")
     ] = -1
@@ -227,7 +315,52 @@ class TrainSpec(BaseModel):
             raise ValueError("hub_token would be stored in the run; set HF_TOKEN instead")
         if self.dream_training and self.input_perturbation:
             raise ValueError("dream_training and input_perturbation cannot be combined")
+        conflict = _conflict(self)
+        if conflict is not None:
+            raise ValueError(conflict)
         return self
+
+
+def _conflict(spec: TrainSpec) -> str | None:
+    """Say which two settings make no sense together, and what to do."""
+    lora = _lora_alone(spec)
+    if lora is not None:
+        return lora
+    if spec.save_single_file and spec.train_lora:
+        return (
+            "save_single_file with train_lora: adapters are one file already, which image programs "
+            "load beside a model; leave save_single_file out"
+        )
+    if spec.use_8bit_adam and spec.optimizer != "adamw":
+        return f"use_8bit_adam is a form of adamw; leave it out, or optimizer {spec.optimizer}"
+    if spec.scale_lr and spec.optimizer == "prodigy":
+        return "prodigy finds the rate for its batch itself; leave scale_lr out"
+    if spec.rescale_betas_zero_snr and spec.prediction_type == "epsilon":
+        return (
+            "rescale_betas_zero_snr with prediction_type epsilon: at the last timestep the input "
+            "is the noise itself, and there is nothing to learn; use v_prediction"
+        )
+    if spec.timestep_bias_strategy == "range":
+        begin, end = spec.timestep_bias_begin, spec.timestep_bias_end
+        if begin >= end:
+            return f"timestep_bias_begin {begin} must be below timestep_bias_end {end}"
+    if spec.validation_split > 1 and not spec.validation_split.is_integer():
+        return f"validation_split {spec.validation_split:g} is neither a share nor a whole number"
+    return None
+
+
+def _lora_alone(spec: TrainSpec) -> str | None:
+    """Say which setting of LoRA was changed for a training of the whole model."""
+    if spec.train_lora:
+        return None
+    fields = TrainSpec.model_fields
+    for name in LORA_FIELDS:
+        if getattr(spec, name) != fields[name].default:
+            return (
+                f"{name} is a setting of LoRA, and train_lora is off: all weights of the U-Net "
+                f"would be trained; set train_lora, or leave {name} out"
+            )
+    return None
 
 
 # The six names of the platform's environment table, and the settings they stand for.

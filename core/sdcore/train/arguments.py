@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from sdcore.errors import UsageError
-from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
+from sdcore.task.train_spec import LORA_FIELDS, PLATFORM_ENV, TrainSpec
 from sdcore.text import clean_line
 
 _HELP = "python -m sdcore.train --help lists the flags"
@@ -63,6 +63,7 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
                 given[field] = environ[variable]
                 origins[field] = f"the environment variable {variable}"
     spec = _validated(given, origins)
+    _check_lora(spec, given)
     return Arguments(spec, token, [*_notes(spec, given), *_token_notes(token)])
 
 
@@ -85,6 +86,9 @@ def _add(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
             f"--{name}", action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
         )
         return
+    if bool in get_args(field.annotation):
+        _add_switch(parser, name, text)
+        return
     many = any(
         get_origin(part) is tuple for part in (field.annotation, *get_args(field.annotation))
     )
@@ -95,6 +99,17 @@ def _add(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
         default=argparse.SUPPRESS,
         metavar=name.rpartition("_")[2].upper(),
         help=text,
+    )
+
+
+def _add_switch(parser: argparse.ArgumentParser, name: str, text: str) -> None:
+    """Add a switch that also takes a word: ``--x`` is on, as it is for diffusers, ``--x=auto``."""
+    none = argparse.SUPPRESS
+    parser.add_argument(
+        f"--{name}", dest=name, nargs="?", const=True, default=none, metavar="auto", help=text
+    )
+    parser.add_argument(
+        f"--no-{name}", dest=name, action="store_const", const=False, default=none, help=none
     )
 
 
@@ -120,6 +135,20 @@ def _validated(given: dict[str, Any], origins: dict[str, str]) -> TrainSpec:
         cause="\n          ".join(causes),
         remedy=_HELP,
     )
+
+
+def _check_lora(spec: TrainSpec, given: Mapping[str, Any]) -> None:
+    """Refuse a command line of diffusers' LoRA script, which would train the whole model here.
+
+    The settings alone cannot tell: there, a rank of 4 may be just the default.
+    """
+    told = [name for name in LORA_FIELDS if name in given]
+    if told and not spec.train_lora:
+        raise UsageError(
+            f"--{told[0]}",
+            cause="it is a flag of LoRA, and without --train_lora the whole U-Net is trained",
+            remedy="add --train_lora, or start -m sdcore.train.lora, which sets it",
+        )
 
 
 def _cause(entry: dict[str, Any], origins: dict[str, str]) -> str:
@@ -148,8 +177,45 @@ def _notes(spec: TrainSpec, given: Mapping[str, Any]) -> list[str]:
                      "constant_with_warmup has one")  # fmt: skip
     if spec.hub_model_id and not spec.push_to_hub:
         notes.append("hub_model_id has no effect without push_to_hub")
-    if spec.offload_ema and not spec.use_ema:
-        notes.append("offload_ema has no effect without use_ema")
+    return [*notes, *_idle(spec, given), *_doubts(spec)]
+
+
+def _idle(spec: TrainSpec, given: Mapping[str, Any]) -> list[str]:
+    """Say which flags have no effect for want of another one."""
+    needs = {
+        "use_ema": ("offload_ema", "ema_update_after_step", "use_ema_warmup"),
+        "use_ema_warmup": ("ema_inv_gamma", "ema_power"),
+    }
+    notes = [
+        f"{flag} has no effect without {other}"
+        for other, flags in needs.items()
+        for flag in flags
+        if given.get(flag) and not getattr(spec, other)
+    ]
+    strategy = spec.timestep_bias_strategy
+    if strategy == "none" and "timestep_bias_multiplier" in given:
+        notes.append("timestep_bias_multiplier has no effect with timestep_bias_strategy none")
+    if strategy != "range" and {"timestep_bias_begin", "timestep_bias_end"} & given.keys():
+        notes.append("timestep_bias_begin and _end have no effect without strategy range")
+    if spec.optimizer == "adafactor":
+        flags = ("adam_beta1", "adam_beta2", "adam_epsilon")
+        notes += [f"{f} has no effect with optimizer adafactor" for f in flags if f in given]
+    return notes
+
+
+def _doubts(spec: TrainSpec) -> list[str]:
+    """Say which settings together seldom mean what they say."""
+    notes = []
+    if spec.optimizer == "prodigy" and not 0.1 <= spec.learning_rate <= 3:
+        notes.append(f"learning_rate {spec.learning_rate:g} with optimizer prodigy: it multiplies "
+                     "the rate it finds by this number, which is usually 1")  # fmt: skip
+    if spec.rescale_betas_zero_snr and spec.snr_gamma is not None:
+        notes.append("snr_gamma takes away what rescale_betas_zero_snr adds: its weight is 0 at "
+                     "the last timestep and next to nothing before it")  # fmt: skip
+    said = [name for name in ("prediction_type", "rescale_betas_zero_snr") if getattr(spec, name)]
+    if spec.train_lora and said:
+        notes.append(f"the file of the adapters cannot say {' and '.join(said)}: set the same on "
+                     "the scheduler that draws with them, unless the model has it")  # fmt: skip
     return notes
 
 

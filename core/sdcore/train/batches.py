@@ -1,29 +1,40 @@
 """From a global position to what a forward pass sees."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from sdcore.data import DataIndex
+from sdcore.data import BadImageError, DataIndex
 from sdcore.task.train_spec import TrainSpec
+from sdcore.train.latefaults import LateFaults
 from sdcore.train.latents import Draw, LatentSource
-from sdcore.train.randomness import Order, Stream, generator, integers, normal, uniform
+from sdcore.train.randomness import Order, Stream, generator, normal, uniform
 from sdcore.train.step import Batch
-from sdcore.train.texts import TextSource
+from sdcore.train.texts import Texts
+from sdcore.train.timesteps import Timesteps
 
 
 @dataclass(frozen=True, slots=True)
 class Chances:
-    """What chance decides about samples, before any pixel is read."""
+    """What chance decides about samples, before any pixel is read.
+
+    Attributes:
+        index: The data.
+        rows: Of the images that are trained on.
+        order: Over ``rows``.
+        spec: Flip, empty captions, noise.
+        seed: Of the run.
+        timesteps: Draws them.
+    """
 
     index: DataIndex
     rows: Sequence[int]
     order: Order
     spec: TrainSpec
     seed: int
-    timesteps: int
+    timesteps: Timesteps
 
     def draw(self, position: int) -> Draw:
         """Decide row, caption, flip and crop of the sample at a global position."""
@@ -33,18 +44,29 @@ class Chances:
         return Draw(
             position=position,
             row=row,
-            caption=int(uniform(self.seed, Stream.CAPTION, position) * captions),
+            caption=self._caption(position, captions),
             flip=self.spec.random_flip and uniform(self.seed, Stream.FLIP, position) < 0.5,
             crop=(float(crop[0]), float(crop[1])),
         )
 
     def timesteps_at(self, positions: Sequence[int]) -> list[int]:
-        """Return each sample's timestep, in [0, ``timesteps``)."""
-        return integers(self.seed, Stream.TIMESTEP, positions, self.timesteps)
+        """Return each sample's timestep."""
+        return self.timesteps.at(positions)
 
     def names(self, positions: Sequence[int]) -> list[str]:
         """Return the names of the images shown at these positions, for messages."""
         return [self.index.rows[self.draw(position).row].name for position in positions]
+
+    def redraw(self, draw: Draw, row: int) -> Draw:
+        """Return ``draw`` with a caption of ``row``."""
+        captions = len(self.index.rows[row].captions)
+        return replace(draw, caption=self._caption(draw.position, captions))
+
+    def _caption(self, position: int, captions: int) -> int | None:
+        share = self.spec.proportion_empty_prompts
+        if share and uniform(self.seed, Stream.EMPTY_CAPTION, position) < share:
+            return None
+        return int(uniform(self.seed, Stream.CAPTION, position) * captions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +75,13 @@ class Batches:
 
     chances: Chances
     latents: LatentSource
-    texts: TextSource
+    texts: Texts
     device: torch.device
+    faults: LateFaults
 
     def at(self, positions: Sequence[int]) -> Batch:
         """Return the batch of these samples; the same on every device and rank."""
-        draws = [self.chances.draw(position) for position in positions]
-        moments = self.latents.moments(draws)
+        draws, moments = self._shown([self.chances.draw(position) for position in positions])
         _, channels, *sides = moments.shape
         shape = (channels // 2, *sides)
         spec, move = self.chances.spec, self._mover()
@@ -74,8 +96,34 @@ class Batches:
             if spec.input_perturbation
             else None,
             timesteps=move(torch.tensor(self.chances.timesteps_at(positions))),
-            text=move(self.texts.embeddings(draws)),
+            text=move(self.texts(draws)),
         )
+
+    def held_out(self, draws: Sequence[Draw], timesteps: Sequence[int]) -> Batch:
+        """Return the batch of a validation, under plain noise that ``Draw.position`` decides."""
+        draws, moments = self._shown(draws)
+        numbers = [draw.position for draw in draws]
+        _, channels, *sides = moments.shape
+        shape, move = (channels // 2, *sides), self._mover()
+        return Batch(
+            moments=move(moments),
+            posterior=move(self._normal(Stream.VALIDATION_POSTERIOR, numbers, shape)),
+            noise=move(self._normal(Stream.VALIDATION_NOISE, numbers, shape)),
+            offset=None,
+            perturbation=None,
+            timesteps=move(torch.tensor(timesteps)),
+            text=move(self.texts(draws)),
+        )
+
+    def _shown(self, draws: Sequence[Draw]) -> tuple[list[Draw], Tensor]:
+        """Return what is shown in the end, and its moments, where an image went bad meanwhile."""
+        while True:
+            shown = self.faults.around(draws, self.chances.redraw)
+            try:
+                return shown, self.latents.moments(shown)
+            except BadImageError as error:
+                names = [self.chances.index.rows[draw.row].name for draw in shown]
+                self.faults.note(error, shown, names)
 
     def _normal(self, stream: Stream, positions: Sequence[int], shape: tuple[int, ...]) -> Tensor:
         return normal(self.chances.seed, stream, positions, shape)

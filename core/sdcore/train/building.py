@@ -1,27 +1,53 @@
 """Puts a training together from what is settled, runs it, and publishes the result."""
 
 import os
-from typing import Any, cast
+from collections.abc import Sequence
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from sdcore.errors import NotReadyError
-from sdcore.train import checkpoint, hub, models, pipeline
+from sdcore.task.train_spec import TrainSpec
+from sdcore.text import clean_line
+from sdcore.train import (
+    checkpoint,
+    choices,
+    compiling,
+    finding,
+    hub,
+    models,
+    pipeline,
+    probing,
+    reference,
+    single_file,
+    trainees,
+)
 from sdcore.train.batches import Batches, Chances
-from sdcore.train.ema import Ema
+from sdcore.train.ema import Decay, Ema
+from sdcore.train.latefaults import LateFaults
 from sdcore.train.latents import LatentSource, build_latents
+from sdcore.train.listing import DataPart
 from sdcore.train.loop import Kit, Loop
 from sdcore.train.models import Models
-from sdcore.train.optimizing import Updater, learning_rates, make_optimizer, peak_rate
+from sdcore.train.optimizing import (
+    Updater,
+    learning_rates,
+    make_optimizer,
+    optimizer_class,
+    peak_rate,
+)
+from sdcore.train.parts import OptimizerPart, Part
 from sdcore.train.plan import Plan, make_plan
 from sdcore.train.randomness import Order
 from sdcore.train.samples import Sampler
 from sdcore.train.session import Job, cache_root, progress_of, say_skipped
 from sdcore.train.step import Objective
-from sdcore.train.texts import TextSource, build_texts
+from sdcore.train.texts import Captions, Texts, TokenSource, build_texts
+from sdcore.train.timesteps import Timesteps
 from sdcore.train.trackers import Trackers
-from sdcore.units import size
+from sdcore.train.trainees import Trainee
+from sdcore.train.validating import Validator, split, visits_of
+from sdcore.units import count, size
 
 
 def train(job: Job) -> bool:
@@ -32,39 +58,55 @@ def train(job: Job) -> bool:
     """
     parts = _load(job)
     latents, texts = _cache(job, parts)
-    plan = _plan(job, len(latents.rows))
+    job = choices.settle(job, sum(p.numel() for p in parts.unet.parameters()))
+    rows = _rows(job, latents)
+    plan = _plan(job, len(rows[0]))
     trackers = Trackers(job.spec, job.places.logs, job.report, leads=job.world.leads)
-    loop = _loop(job, parts, latents, texts, plan, trackers)
+    loop = _loop(job, parts, latents, texts, rows, plan, trackers)
+    probing.settle(loop)
     loop.draw_missing()
-    done = loop.run()
+    compiling.warm_up(loop)
+    try:
+        done = loop.run()
+    except Exception:
+        loop.keeper.abandon()
+        raise
     trackers.close()
     if done:
-        _publish(job, parts, loop)
+        _publish(job, loop)
     return done
 
 
 def _load(job: Job) -> Models:
+    if job.spec.torch_compile:
+        compiling.check(job.world.device)
+    optimizer_class(job.spec)  # its package is missed now, not after the caching
+    _check_kept(job)
     source = models.find_source(job.spec, os.environ)
     pipeline.check_target(job.places.pipeline, source)
-    folder = job.resumption.folder / "unet" if job.resumption else None
-    parts = models.load(job.spec, source, folder)
+    trainees.check_kind(job)
+    parts = models.load(job.spec, source, trainees.unet_folder(job))
+    trainees.check_layers(job, parts)
+    if job.spec.save_single_file:
+        single_file.check(parts)
     total = sum(p.numel() for p in parts.unet.parameters())
     device = job.world.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     prediction = parts.schedule.config.prediction_type
+    frozen = "frozen " if job.spec.train_lora else ""
     job.report.event(
         "model", name=source.name, parameters=total, device=name, precision=job.precision.mode,
         prediction_type=prediction,
     )  # fmt: skip
     job.report.say(
-        f"model: {source.name}, {total:,} weights to train on {name}, precision "
+        f"model: {source.name}, {total:,} {frozen}weights on {name}, precision "
         f"{job.precision.mode}, predicts {prediction}"
     )
     job.check_stop()
     return parts
 
 
-def _cache(job: Job, parts: Models) -> tuple[LatentSource, TextSource]:
+def _cache(job: Job, parts: Models) -> tuple[LatentSource, Texts]:
     """Encode images and captions, then give the device's memory back where both are cached."""
     world, dtype = job.world, job.precision.frozen_dtype(job.world.device)
     skipped: list[str] = []
@@ -78,21 +120,66 @@ def _cache(job: Job, parts: Models) -> tuple[LatentSource, TextSource]:
     say_skipped(job, skipped)
     if latents.cached:
         parts.vae.to("cpu")
-    parts.text_encoder.to(world.device, dtype=dtype)
-    texts = build_texts(
-        job.index, parts.tokenizer, parts.text_encoder, world.device, dtype,
-        cache_root=cache_root(), rank=world.rank, world_size=world.size, barrier=world.barrier,
-        progress=progress_of(job, "captions"),
-    )  # fmt: skip
+    texts = _texts(job, parts, dtype)
     parts.text_encoder.to("cpu")
     if world.device.type == "cuda":
         torch.cuda.empty_cache()  # gigabytes of activations, in blocks of sizes no step asks for
     return latents, texts
 
 
+def _texts(job: Job, parts: Models, dtype: torch.dtype) -> Texts:
+    """Encode the captions, or only tokenize them where the encoder itself changes."""
+    world, empty = job.world, job.spec.proportion_empty_prompts > 0
+    if job.spec.train_text_encoder:
+        captions = Captions(job.index, empty=empty)
+        return TokenSource(captions, parts.tokenizer, parts.text_encoder).ids
+    parts.text_encoder.to(world.device, dtype=dtype)
+    return build_texts(
+        job.index, parts.tokenizer, parts.text_encoder, world.device, dtype,
+        cache_root=cache_root(), rank=world.rank, world_size=world.size, barrier=world.barrier,
+        progress=progress_of(job, "captions"), empty=empty,
+    ).embeddings  # fmt: skip
+
+
+# Settings that a resume cannot change, and why.
+_KEPT = {
+    "validation_split": "images that would be held out now have been trained on",
+    "optimizer": "the state it saved means nothing to another one",
+    "use_8bit_adam": "the state it saved has another form",
+}
+
+
+def _check_kept(job: Job) -> None:
+    """Refuse a resume that would change what it cannot go on from."""
+    if job.resumption is None:
+        return
+    saved = job.resumption.progress.spec
+    before = TrainSpec().model_dump(mode="json") | saved
+    new = job.spec.model_dump(mode="json")
+    for name, reason in _KEPT.items():
+        told = bool(saved) or name == "optimizer"  # the reference script has one, and tells nothing
+        if told and before[name] != new[name]:
+            raise NotReadyError(
+                f"{name} {new[name]}",
+                cause=f"it was {before[name]} when the checkpoint was made: {reason}",
+                remedy=f"resume with {name} {before[name]}, or start a new run",
+            )
+
+
+Rows = tuple[Sequence[int], Sequence[int]]  # trained on, held out
+
+
+def _rows(job: Job, latents: LatentSource) -> Rows:
+    """Hold images out, the same ones as before a resume."""
+    trained, held = split(latents.rows, job.spec, job.seed)
+    if held:
+        job.report.say(f"held out for validation: {count(len(held), 'image')}")
+    return trained, held
+
+
 def _plan(job: Job, images: int) -> Plan:
     old = job.resumption.progress if job.resumption else None
-    if old is not None and old.images != images:
+    if old is not None and old.images not in {None, images}:
         raise NotReadyError(
             "the images that can be read",
             cause=f"{images} now, {old.images} when the checkpoint was made: the order of the "
@@ -114,76 +201,88 @@ def _plan(job: Job, images: int) -> Plan:
 
 
 def _loop(
-    job: Job, parts: Models, latents: LatentSource, texts: TextSource, plan: Plan,
+    job: Job, parts: Models, latents: LatentSource, texts: Texts, rows: Rows, plan: Plan,
     trackers: Trackers,
 ) -> Loop:  # fmt: skip
-    unet = _ready_unet(job, parts)
-    ema = _ema(job, parts)
+    trainee = trainees.trainee_of(job, parts)
+    ema = _ema(job, trainee)
     peak = peak_rate(job.spec, job.world.size)
-    weights = list(unet.parameters())
+    weights = trainee.weights
     fp16 = job.precision.mode == "fp16"
     updater = Updater(
         weights, make_optimizer(weights, job.spec, peak),
         learning_rates(job.spec, peak, plan.steps),
         torch.amp.GradScaler(job.world.device.type, enabled=fp16), job.spec.max_grad_norm,
     )  # fmt: skip
-    chances = Chances(job.index, latents.rows, Order(plan.seed, plan.images), job.spec, plan.seed,
-                      parts.schedule.config.num_train_timesteps)  # fmt: skip
+    timesteps = Timesteps.of(job.spec, plan.seed, parts.schedule.config.num_train_timesteps)
+    chances = Chances(job.index, rows[0], Order(plan.seed, plan.images), job.spec, plan.seed,
+                      timesteps)  # fmt: skip
+    batches = Batches(chances, latents, texts, job.world.device, _faults(job, latents))
+    objective = Objective(job.spec, parts.schedule, parts.vae.config.scaling_factor, trainee.net)
+    visits = visits_of(job.index, rows[1], plan.seed, timesteps.count) if rows[1] else []
+    validator = Validator(visits, job.spec.train_batch_size, batches, objective, trainee, ema,
+                          job.world, job.precision, job.report) if visits else None  # fmt: skip
     sampler = Sampler(parts, job.spec, plan.seed, job.world.device, job.precision,
                       job.places.samples) if job.spec.validation_prompts else None  # fmt: skip
     kit = Kit(
-        plan, Batches(chances, latents, texts, job.world.device), _wrapped(job, unet), unet,
-        Objective(job.spec, parts.schedule, parts.vae.config.scaling_factor, unet), updater, ema,
-        sampler, trackers, job.index.fingerprint, _has_dropout(unet),
+        plan, batches, _wrapped(job, trainee.net), trainee, objective, updater, ema,
+        sampler, validator, trackers, _parts(job, trainee, ema, updater), job.index.fingerprint,
+        _has_dropout(trainee.net),
     )  # fmt: skip
     loop = Loop(job, kit)
     _restore(job, loop)
-    _check_space(job, loop)
+    loop.keeper.check_space()
     return loop
 
 
-def _ready_unet(job: Job, parts: Models) -> Any:
-    """Bring the U-Net to the device and into its training mode."""
-    unet = parts.unet
-    if job.spec.enable_xformers_memory_efficient_attention:
-        models.use_xformers(unet)
-    if job.spec.gradient_checkpointing:
-        unet.enable_gradient_checkpointing()
-    if job.world.device.type == "cuda":
-        unet.to(job.world.device, memory_format=torch.channels_last)
-    unet.requires_grad_(True).train()
-    return unet
+def _faults(job: Job, latents: LatentSource) -> LateFaults:
+    """Return what is done about an image that goes bad during training."""
+
+    def tell(name: str, cause: str, number: int) -> None:
+        job.report.warn(
+            f"the image {clean_line(name, 80)} went bad during training ({cause}): others take "
+            f"its place; {count(number, 'image')} left out by now"
+        )
+
+    return LateFaults(job.spec.on_bad_image == "skip", latents.rows, tell)
 
 
-def _wrapped(job: Job, unet: Any) -> torch.nn.Module:
+def _parts(job: Job, trainee: Trainee, ema: Ema | None, updater: Updater) -> tuple[Part, ...]:
+    """Return what a checkpoint holds."""
+    weights = trainee.parts(None if ema is None else ema.model)
+    return *weights, OptimizerPart(updater.optimizer), DataPart(job.index)
+
+
+def _wrapped(job: Job, net: torch.nn.Module) -> torch.nn.Module:
+    if job.spec.torch_compile:
+        net = compiling.compiled(net)
     if job.world.size == 1:
-        return cast("torch.nn.Module", unet)
+        return net
     device = job.world.device
     return DistributedDataParallel(
-        unet,
+        net,
         device_ids=[device.index] if device.type == "cuda" else None,
         gradient_as_bucket_view=True,
         broadcast_buffers=False,
     )
 
 
-def _ema(job: Job, parts: Models) -> Ema | None:
+def _ema(job: Job, trainee: Trainee) -> Ema | None:
     """Start the average from the weights now, or take the checkpoint's."""
     if not job.spec.use_ema:
         return None
-    ema = Ema(parts.unet, job.spec.ema_decay, offload=job.spec.offload_ema)
+    ema = Ema(trainee.averaged, Decay.of(job.spec), offload=job.spec.offload_ema)
     old = job.resumption.progress.ema_updates if job.resumption else None
     if job.resumption is not None and old is not None:
-        saved = models.load_unet(job.resumption.folder / "unet_ema")
-        ema.model.load_state_dict(saved.state_dict())
+        trainee.load_average(ema.model, job.resumption.folder)
         ema.updates = old
     elif job.resumption is not None and job.world.leads:
         job.report.warn("the checkpoint has no average of the weights: it starts here")
     return ema
 
 
-def _has_dropout(unet: torch.nn.Module) -> bool:
-    return any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in unet.modules())
+def _has_dropout(net: torch.nn.Module) -> bool:
+    return any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in net.modules())
 
 
 def _restore(job: Job, loop: Loop) -> None:
@@ -193,13 +292,14 @@ def _restore(job: Job, loop: Loop) -> None:
             job.report.say("no checkpoint yet: training starts at step 0")
         return
     old, updater = job.resumption.progress, loop.kit.updater
-    checkpoint.load_optimizer(job.resumption.folder, updater.optimizer)
+    finding.load_optimizer(job.resumption.folder, updater.optimizer)
     updater.skipped = old.skipped
     if updater.scaler.is_enabled() and old.scaler:
         updater.scaler.load_state_dict(old.scaler)
-    loop.step, loop.window, loop.samples = old.step, old.window, old.samples
+    loop.step, loop.window = old.step, old.window
+    loop.samples = old.step * loop.kit.plan.window if old.samples is None else old.samples
     inside = job.resumption.folder.parent == job.places.checkpoints
-    loop.saved = old.step if inside else None
+    loop.keeper.saved = old.step if inside else None
     job.record.step = old.step
     job.record.checkpoint = job.places.shown(job.resumption.folder)
     changed = _changes(job, old)
@@ -222,13 +322,15 @@ _HARMLESS = {
     "resume_from_checkpoint", "validation_prompts", "validation_epochs", "validation_steps",
     "validation_guidance_scale", "validation_inference_steps", "logging_dir", "report_to",
     "tracker_project_name", "push_to_hub", "hub_model_id", "local_rank", "foreach_ema",
-    "cache_latents", "mixed_precision", "on_bad_image",
+    "cache_latents", "mixed_precision", "on_bad_image", "auto_batch_size", "save_single_file",
 }  # fmt: skip
 
 
 def _changes(job: Job, old: checkpoint.Progress) -> list[str]:
     """Say what makes the resumed training differ in bits from one that never stopped."""
     assert job.resumption is not None
+    if reference.step_of(job.resumption.folder) is not None:
+        return list(reference.INEXACT)
     harmless = _HARMLESS | (
         {"max_train_steps", "num_train_epochs"}
         if job.spec.lr_scheduler in {"constant", "constant_with_warmup"}
@@ -236,38 +338,28 @@ def _changes(job: Job, old: checkpoint.Progress) -> list[str]:
     )
     new = job.spec.model_dump(mode="json")
     pairs = {name: value for name, value in new.items() if name not in harmless}
-    changes = checkpoint.differences(old.spec, pairs)
+    before = TrainSpec().model_dump(mode="json")  # the checkpoint may be older than a setting
+    changes = finding.differences(before | old.spec, pairs)
     facts = {"world_size": job.world.size, "precision": job.precision.mode,
              "device": job.world.device.type}  # fmt: skip
-    changes += checkpoint.differences(
+    changes += finding.differences(
         {"world_size": old.world_size, "precision": old.precision, "device": old.device}, facts
     )
-    before = checkpoint.versions_of(job.resumption.folder)
-    return changes + checkpoint.differences(before, checkpoint.versions())
+    versions = finding.versions_of(job.resumption.folder)
+    # A package it says nothing of was not used: adapters came later.
+    now = {name: version for name, version in checkpoint.versions().items() if name in versions}
+    return changes + finding.differences(versions, now)
 
 
-def _check_space(job: Job, loop: Loop) -> None:
-    """Refuse to start what cannot save its first checkpoint."""
-    kit = loop.kit
-    ema = kit.ema.model if kit.ema else None
-    needed = checkpoint.bytes_of(kit.unet, ema, kit.updater.optimizer)
-    job.world.lead(lambda: checkpoint.check_space(job.places.checkpoints, needed))
-
-
-def _publish(job: Job, parts: Models, loop: Loop) -> None:
-    """Write the pipeline on rank 0, then upload it if that is wanted."""
+def _publish(job: Job, loop: Loop) -> None:
+    """Write the pipeline or the adapters on rank 0, then upload them if that is wanted."""
     job.report.phase("saving")
-    unet = loop.kit.ema.model if loop.kit.ema else loop.kit.unet
-
-    def write() -> int:
-        if job.precision.frozen_dtype(job.world.device) != torch.float32:
-            # Half precision has rounded them; the source has not.
-            parts.text_encoder, parts.vae = models.load_frozen(parts.source)
-        return pipeline.save(job.places.pipeline, unet, parts)
-
-    written = job.world.lead(write)
-    path = job.places.shown(job.places.pipeline)
-    job.report.event("pipeline", step=loop.step, path=path, size=written)
-    job.report.say(f"pipeline: {job.places.pipeline}  {size(written)}")
+    trainee, target = loop.kit.trainee, job.places.pipeline
+    average = loop.kit.ema.model if loop.kit.ema else None
+    written = loop.keeper.with_room(lambda: trainee.publish(target, average))
+    job.report.event("pipeline", step=loop.step, path=job.places.shown(target), size=written)
+    kind = "adapters" if job.spec.train_lora else "pipeline"
+    job.report.say(f"{kind}: {target}  {size(written)}")
     if job.world.leads:
+        single_file.publish(target, job.spec, job.report)
         hub.push(job.spec, job.places.pipeline, job.report)

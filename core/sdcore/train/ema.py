@@ -1,37 +1,74 @@
-"""The moving average of the U-Net's weights."""
+"""The moving average of the trained weights."""
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor
+
+from sdcore.task.train_spec import TrainSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Decay:
+    """The decay of each update, as diffusers' ``EMAModel`` computes it.
+
+    Attributes:
+        limit: Upper limit, in [0, 1).
+        after: Updates that only copy the weights.
+        warmup: Rise as 1 - (1 + n / gamma)^-power, else as (1 + n) / (10 + n).
+        inv_gamma: See ``warmup``; > 0.
+        power: See ``warmup``; > 0.
+    """
+
+    limit: float
+    after: int = 0
+    warmup: bool = False
+    inv_gamma: float = 1.0
+    power: float = 2 / 3
+
+    @classmethod
+    def of(cls, spec: TrainSpec) -> Self:
+        """Return the decay a spec asks for."""
+        return cls(
+            spec.ema_decay, spec.ema_update_after_step, spec.use_ema_warmup, spec.ema_inv_gamma,
+            spec.ema_power,
+        )  # fmt: skip
+
+    def at(self, update: int) -> float:
+        """Return the decay of the ``update``-th update, from 1: 0 at first, then rising."""
+        past = update - self.after - 1
+        if past <= 0:
+            return 0.0
+        if self.warmup:
+            rising: float = 1 - (1 + past / self.inv_gamma) ** -self.power
+        else:
+            rising = (1 + past) / (10 + past)
+        return min(rising, self.limit)
 
 
 class Ema:
-    """Averages the weights after each update, as diffusers' ``EMAModel`` does by default.
+    """Averages the weights after each update.
 
     A whole model rather than a list of tensors, so that it can be saved and sampled from without
     swapping weights in and out of the one that trains.
 
     Args:
         unet: Its weights now are the first average.
-        limit: Upper limit of the decay.
+        decay: Of each update.
         offload: Keep the average in host memory; each step then waits for a copy.
     """
 
-    def __init__(self, unet: UNet2DConditionModel, limit: float, *, offload: bool) -> None:
+    def __init__(self, unet: Any, decay: Decay, *, offload: bool) -> None:
         self.model = copy.deepcopy(unet).requires_grad_(False).eval()
-        self.model.disable_gradient_checkpointing()
+        if hasattr(self.model, "disable_gradient_checkpointing"):  # adapters alone compute nothing
+            self.model.disable_gradient_checkpointing()
         if offload:
             self.model.to("cpu")
-        self.limit, self.updates = limit, 0
+        self.decay, self.updates = decay, 0
         self._shadow: list[Tensor] = list(self.model.parameters())
-
-    def decay_at(self, update: int) -> float:
-        """Return the decay of the ``update``-th update, from 1: 0 at first, then rising."""
-        past = update - 1
-        return min((1 + past) / (10 + past), self.limit) if past > 0 else 0.0
 
     @torch.no_grad()
     def step(self, parameters: Sequence[Tensor]) -> None:
@@ -40,4 +77,4 @@ class Ema:
         home = self._shadow[0].device
         now = [parameter.to(home) for parameter in parameters]
         # One pass over memory and no copy; EMAModel's own foreach path makes a copy of all.
-        torch._foreach_lerp_(self._shadow, now, 1 - self.decay_at(self.updates))
+        torch._foreach_lerp_(self._shadow, now, 1 - self.decay.at(self.updates))

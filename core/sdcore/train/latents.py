@@ -35,14 +35,14 @@ class Draw:
     Attributes:
         position: Global sample index: which visit of the run this is.
         row: In the data index.
-        caption: Which of the row's captions.
+        caption: Which of the row's captions; None for the empty one.
         flip: Mirror left and right.
         crop: (u, v) in [0, 1): place of a random crop; not looked at with ``center_crop``.
     """
 
     position: int
     row: int
-    caption: int
+    caption: int | None
     flip: bool
     crop: tuple[float, float]
 

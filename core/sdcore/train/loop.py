@@ -16,21 +16,24 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sdcore.errors import SdError
 from sdcore.runs import requests
-from sdcore.train import checkpoint
 from sdcore.train.batches import Batches
+from sdcore.train.checkpoint import Progress
 from sdcore.train.ema import Ema
+from sdcore.train.keeping import Keeper
 from sdcore.train.late import LateReader
 from sdcore.train.optimizing import Updater
 from sdcore.train.outcome import NonFiniteError
+from sdcore.train.parts import Part
 from sdcore.train.plan import Plan
 from sdcore.train.randomness import Stream, generator, micro_positions
-from sdcore.train.samples import Sampler
+from sdcore.train.samples import Sampler, View
 from sdcore.train.session import Job
 from sdcore.train.step import Objective
+from sdcore.train.timesteps import BUCKETS, BucketMeans, by_bucket
 from sdcore.train.trackers import Trackers
-from sdcore.units import duration, size
+from sdcore.train.trainees import Trainee
+from sdcore.train.validating import Validation, Validator
 
 _POLL = 0.25  # s between two looks at requests/
 _PATIENCE = 20  # windows of fp16 in a row that may overflow: from a scale of 65536 to 1/16
@@ -47,6 +50,8 @@ class Note(NamedTuple):
     at: float  # when its work was handed to the device, monotonic s
     loss_scale: float | None  # after it; None without loss scaling
     skipped: int
+    estimate: float | None  # Prodigy's, before it
+    validation: Validation | None  # of the weights it left, where it was due
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +59,24 @@ class Kit:
     """The parts a loop works with, all on their device.
 
     Attributes:
-        net: The U-Net as it is called: wrapped, with several processes.
-        unet: The same without the wrapper.
+        net: What predicts, as it is called: wrapped, with several processes.
+        trainee: What is trained, without the wrapper.
+        parts: What a checkpoint is made of.
         fingerprint: Of the data, for checkpoints.
-        dropout: Whether the U-Net draws random numbers of its own.
+        dropout: Whether ``net`` draws random numbers of its own.
     """
 
     plan: Plan
     batches: Batches
     net: torch.nn.Module
-    unet: Any
+    trainee: Trainee
     objective: Objective
     updater: Updater
     ema: Ema | None
     sampler: Sampler | None
+    validator: Validator | None
     trackers: Trackers
+    parts: tuple[Part, ...]
     fingerprint: str
     dropout: bool
 
@@ -81,7 +89,7 @@ class Loop:
         step: Updates made.
         window: Windows run; fp16 can leave an update out.
         samples: Images consumed: position of the next window's first one.
-        saved: Step of the newest checkpoint, if it holds the present state.
+        keeper: Of its checkpoints.
     """
 
     job: Job
@@ -89,13 +97,18 @@ class Loop:
     step: int = 0
     window: int = 0
     samples: int = 0
-    saved: int | None = None
+    keeper: Keeper = field(init=False)
     _reader: LateReader[Note] = field(default_factory=LateReader)
     _wishes: set[str] = field(default_factory=set)
     _polled: float = -math.inf
     _asked: frozenset[str] = frozenset()
     _overflows: int = 0
+    _spread: Tensor = field(init=False)
+    _means: BucketMeans = field(default_factory=BucketMeans)
     _clock: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_SPEED_WINDOWS))
+
+    def __post_init__(self) -> None:
+        self.keeper = Keeper(self.job, self.kit.parts)
 
     def run(self) -> bool:
         """Train to the end.
@@ -124,26 +137,28 @@ class Loop:
         spec, world, device = self.job.spec, self.job.world, self.job.world.device
         passes = spec.gradient_accumulation_steps
         total = torch.zeros((), device=device)
+        self._spread = torch.zeros(2 * BUCKETS, device=device)
         for micro in range(passes):
             with self._sync(last=micro == passes - 1):
                 part = self.forward(micro) / passes
                 self.kit.updater.scaler.scale(part).backward()  # type: ignore[no-untyped-call]
             total += part.detach()
         lr = self.kit.updater.rate(self.step)
-        norm, changed = self.kit.updater.apply(self.step)
+        updater, estimate = self.kit.updater, self.kit.updater.estimate
+        norm, changed = updater.apply(self.step)
+        at = time.monotonic()
         start, self.samples = self.samples, self.samples + self.kit.plan.window
         self.window += 1
-        updater = self.kit.updater
-        note = Note(self.step + 1, start, changed, lr, time.monotonic(), updater.loss_scale,
-                    updater.skipped)  # fmt: skip
         if changed:
             self.step += 1
-            self.saved = None
             if self.kit.ema is not None:
                 self.kit.ema.step(self.kit.updater.parameters)
+        validation = self._validate() if changed else None
+        note = Note(self.step + (not changed), start, changed, lr, at, updater.loss_scale,
+                    updater.skipped, estimate, validation)  # fmt: skip
         wishes = [torch.full((), float(wish), device=device) for wish in self._own_wishes()]
-        vector = torch.stack([total / world.size, norm / world.size, *wishes])
-        self._reader.push(world.sum_(vector), note)
+        head = torch.stack([total / world.size, norm / world.size, *wishes])
+        self._reader.push(world.sum_(torch.cat([head, self._spread])), note)
         return changed
 
     def forward(self, micro: int) -> Tensor:
@@ -158,13 +173,22 @@ class Loop:
             torch.manual_seed(int(source.integers(1 << 62)))
         enabled = job.precision.mode != "no"
         with torch.autocast(job.world.device.type, job.precision.dtype, enabled=enabled):
-            return self.kit.objective(batch, self._predict)
+            loss_B = self.kit.objective(batch, self._predict)
+        timesteps = self.kit.batches.chances.timesteps
+        self._spread += by_bucket(loss_B, batch.timesteps, timesteps.count)
+        return loss_B.mean()
 
     def _predict(self, noisy_BCHW: Tensor, timesteps_B: Tensor, text_BLD: Tensor) -> Tensor:
         predicted_BCHW: Tensor = self.kit.net(noisy_BCHW, timesteps_B, text_BLD, return_dict=False)[
             0
         ]
         return predicted_BCHW
+
+    def _validate(self) -> Validation | None:
+        """Measure on the held-out images if that is due, before this step can be saved."""
+        if self.kit.validator is None or not self.kit.plan.validation_due(self.step):
+            return None
+        return self.kit.validator.measure(self.step)
 
     def _sync(self, *, last: bool) -> AbstractContextManager[Any]:
         """Let gradients travel between ranks in the last pass of a window alone."""
@@ -173,25 +197,27 @@ class Loop:
         context: AbstractContextManager[Any] = self.kit.net.no_sync()  # type: ignore[operator]
         return context
 
-    def _own_wishes(self) -> tuple[bool, bool, bool]:
-        """Return what this rank was asked: stop, checkpoint, sample."""
+    def _own_wishes(self) -> tuple[bool, bool, bool, bool]:
+        """Return what this rank was asked, stop, checkpoint, sample, and whether to settle."""
         run = self.job.places.run
         if self.job.world.leads and time.monotonic() - self._polled >= _POLL:
             self._polled = time.monotonic()
             kinds: tuple[requests.Kind, ...] = ("stop", "checkpoint", "sample")
             self._asked = frozenset(k for k in kinds if requests.pending(run, k) is not None)
         stop = self.job.stop.by is not None or "stop" in self._asked
-        return stop, "checkpoint" in self._asked, "sample" in self._asked
+        asked = "checkpoint" in self._asked, "sample" in self._asked
+        return stop, *asked, self.keeper.due
 
     def _read(self, *, keep: int) -> None:
         """Take in the numbers that have arrived: streams, wishes, and whether they are finite."""
         for values, note in self._reader.take(keep=keep):
-            loss, norm, stop, save, draw = values
-            named = (("stop", stop), ("checkpoint", save), ("sample", draw))
+            loss, norm, *wishes = values[: -2 * BUCKETS]
+            named = zip(("stop", "checkpoint", "sample", "settle"), wishes, strict=True)
             self._wishes |= {name for name, wish in named if wish}
             self._check_finite(loss, norm, note)
             if note.changed:
                 self._tell(loss, norm, note)
+                self._tell_buckets(note.step, values[-2 * BUCKETS :])
 
     def _check_finite(self, loss: float, norm: float, note: Note) -> None:
         if note.changed and math.isfinite(loss) and math.isfinite(norm):
@@ -203,6 +229,7 @@ class Loop:
         positions = list(range(note.start, note.start + self.kit.plan.window))
         chances = self.kit.batches.chances
         files, timesteps = chances.names(positions), chances.timesteps_at(positions)
+        self.keeper.settle()  # what is on its way is from before
         good = self.job.record.checkpoint
         self.job.report.event(
             "non_finite", step=note.step, loss=loss, timesteps=timesteps, files=files,
@@ -223,17 +250,31 @@ class Loop:
         job.record.step = note.step
         end = note.start + plan.window
         speed = self._speed(end, note.at)
+        seen: dict[str, float] = {}
+        if note.validation is not None:
+            seen = note.validation.named
+            self._clock.clear()
+            self._clock.append((note.validation.until, end))
         on_gpu = job.world.device.type == "cuda"
         job.report.metrics(
             step=note.step, epoch=round(plan.epochs_at(end), 6), loss=loss, lr=note.lr,
             grad_norm=norm, images_per_s=speed,
             loss_scale=note.loss_scale,
             skipped=None if note.loss_scale is None else note.skipped,
+            d=note.estimate, **seen,
             gpu_allocated=torch.cuda.memory_allocated() if on_gpu else None,
             gpu_peak=torch.cuda.max_memory_allocated() if on_gpu else None,
         )  # fmt: skip
-        self.kit.trackers.log({"train_loss": loss, "lr": note.lr, "grad_norm": norm}, note.step)
+        self.kit.trackers.log(
+            {"train_loss": loss, "lr": note.lr, "grad_norm": norm, **seen}, note.step
+        )
         job.report.progress(note.step, plan.steps, loss, note.lr, speed, plan.window)
+
+    def _tell_buckets(self, step: int, numbers: list[float]) -> None:
+        self._means.take(step, numbers)
+        due = self._means.due(step, self.kit.plan.steps)
+        if due is not None:
+            self.job.report.event("timestep_loss", **due)
 
     def _speed(self, end: int, at: float) -> float | None:
         """Return images per second over the last windows since the last pause."""
@@ -253,8 +294,11 @@ class Loop:
         plan, spec = self.kit.plan, self.job.spec
         ending = stopping or self.step == plan.steps
         regular = advanced and self.step % spec.checkpointing_steps == 0
-        if ending or regular or "checkpoint" in self._wishes:
-            self.save(must=stopping)
+        asked = "checkpoint" in self._wishes
+        if ending or regular or asked:
+            self.keeper.save(self.progress(), wait=ending or asked, must=stopping)
+        elif "settle" in self._wishes:
+            self.keeper.settle()
         if (
             "sample" in self._wishes or (advanced and plan.samples_due(self.step))
         ) and not stopping:
@@ -272,39 +316,10 @@ class Loop:
         self._clock.clear()
         self._clock.append((time.monotonic(), self.samples))
 
-    def save(self, *, must: bool) -> None:
-        """Save a checkpoint, unless this step has one.
-
-        Args:
-            must: A failure ends the training: the state would be lost. Otherwise it is a
-                warning, and the last good checkpoint stays.
-        """
-        if self.saved == self.step:
-            return
-        job = self.job
-        job.report.phase("saving")
-        try:
-            saved = job.world.lead(self._write)
-        except SdError as error:
-            if must:
-                raise
-            if job.world.leads:
-                job.report.warn(f"{error.what}: {error.cause}; training goes on")
-            return
-        self.saved = self.step
-        job.record.checkpoint = job.places.shown(saved.path)
-        job.record.write("running", "")
-        job.report.event(
-            "checkpoint", step=self.step, path=job.record.checkpoint, size=saved.size,
-            seconds=saved.seconds,
-        )  # fmt: skip
-        job.report.say(
-            f"saved {job.record.checkpoint}  {size(saved.size)} in {duration(saved.seconds)}"
-        )
-
-    def _write(self) -> checkpoint.Saved:
+    def progress(self) -> Progress:
+        """Return what a checkpoint says of the state of now."""
         job, kit = self.job, self.kit
-        progress = checkpoint.Progress(
+        return Progress(
             step=self.step, window=self.window, samples=self.samples, seed=kit.plan.seed,
             images=kit.plan.images, fingerprint=kit.fingerprint, world_size=job.world.size,
             skipped=kit.updater.skipped, scaler=kit.updater.scaler.state_dict(),
@@ -312,9 +327,6 @@ class Loop:
             lr=kit.updater.rate(max(0, self.step - 1)), device=job.world.device.type,
             precision=job.precision.mode, spec=job.spec.model_dump(mode="json"),
         )  # fmt: skip
-        ema = kit.ema.model if kit.ema else None
-        contents = checkpoint.Contents(kit.unet, ema, kit.updater.optimizer, progress)
-        return checkpoint.save(job.places.checkpoints, contents, job.spec.checkpoints_total_limit)
 
     def draw_missing(self) -> None:
         """Draw what is due before the first window.
@@ -322,6 +334,8 @@ class Loop:
         The base model before training; on a resume, what a kill after the save left out.
         """
         if self.step == 0:
+            if self.kit.validator is not None:
+                self.kit.validator.measure(0)
             self.sample(base=True)
             return
         there = (self.job.places.samples / f"step-{self.step}").exists()
@@ -349,9 +363,10 @@ class Loop:
     def _draw(self, *, base: bool) -> tuple[Path, int] | None:
         sampler, ema = self.kit.sampler, self.kit.ema
         assert sampler is not None
-        unets = {"base" if base else "raw": self.kit.unet}
+        trainee = self.kit.trainee
+        unets: dict[str, View] = {"base" if base else "raw": nullcontext(trainee.unet)}
         if ema is not None and not base:
-            unets["ema"] = ema.model
+            unets["ema"] = trainee.with_average(ema.model)
         try:
             return sampler.draw(self.step, unets)
         except Exception as error:  # noqa: BLE001 - told; pictures must not cost the run

@@ -126,6 +126,7 @@ def load(spec: TrainSpec, source: Source, unet_folder: Path | None) -> Models:
     schedule = _part(source, "scheduler", DDPMScheduler.from_pretrained)
     if spec.prediction_type is not None:
         schedule.register_to_config(prediction_type=spec.prediction_type)
+    schedule = _to_pure_noise(schedule, spec)
     _check_prediction(schedule.config.prediction_type, spec)
     if unet_folder is not None:
         unet = load_unet(unet_folder)
@@ -141,6 +142,30 @@ def load(spec: TrainSpec, source: Source, unet_folder: Path | None) -> Models:
         source, tokenizer, text_encoder, vae, unet, schedule,
         DDIMScheduler.from_config(schedule.config, clip_sample=False),
     )  # fmt: skip
+
+
+def _to_pure_noise(schedule: DDPMScheduler, spec: TrainSpec) -> DDPMScheduler:
+    """Let the schedule end at a signal-to-noise ratio of 0, if the spec or the model says so.
+
+    Lin et al. 2023, arXiv:2305.08891, sections 3.1 to 3.3: the last timestep is pure noise, the
+    model predicts v, and sampling begins at that timestep (spacing "trailing").
+
+    Raises:
+        UsageError: The model predicts the noise: the last timestep would be its own answer.
+    """
+    if not (spec.rescale_betas_zero_snr or schedule.config.get("rescale_betas_zero_snr")):
+        return schedule
+    if schedule.config.prediction_type == "epsilon":
+        raise UsageError(
+            "a schedule of zero-terminal SNR with a model that predicts epsilon",
+            cause="at the last timestep the input is the noise itself: nothing is learned there, "
+            "and sampling from it divides by zero",
+            remedy="set prediction_type v_prediction, or leave rescale_betas_zero_snr out",
+        )
+    changed: DDPMScheduler = DDPMScheduler.from_config(
+        schedule.config, rescale_betas_zero_snr=True, timestep_spacing="trailing"
+    )
+    return changed
 
 
 def load_unet(folder: Path) -> UNet2DConditionModel:

@@ -1,7 +1,10 @@
 """From gradients to an update: optimizer, learning rate, clipping and loss scaling."""
 
+import importlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 
 import torch
@@ -51,29 +54,55 @@ def learning_rates(spec: TrainSpec, peak: float, steps: int) -> Rate:
 def make_optimizer(
     parameters: Iterable[Tensor], spec: TrainSpec, peak: float
 ) -> torch.optim.Optimizer:
-    """Return AdamW over fp32 weights: fused, or with 8-bit state if the spec says so.
+    """Return the optimizer a spec names, over fp32 weights.
+
+    Its learning rate is set from outside before each update: what Adafactor could choose by
+    itself is off. Prodigy multiplies the rate it finds by the one that is set.
 
     Raises:
-        NotReadyError: bitsandbytes is wanted and not installed.
+        NotReadyError: Its package is not installed.
     """
-    settings: dict[str, Any] = {
-        "lr": peak,
-        "betas": (spec.adam_beta1, spec.adam_beta2),
-        "weight_decay": spec.adam_weight_decay,
-        "eps": spec.adam_epsilon,
-    }
-    if not spec.use_8bit_adam:
-        return torch.optim.AdamW(parameters, fused=True, **settings)
+    kind = optimizer_class(spec)
+    shared = {"lr": peak, "weight_decay": spec.adam_weight_decay}
+    adam = {"betas": (spec.adam_beta1, spec.adam_beta2), "eps": spec.adam_epsilon}
+    made: torch.optim.Optimizer
+    if spec.optimizer == "adafactor":
+        made = kind(parameters, scale_parameter=False, relative_step=False, **shared)
+    elif spec.optimizer == "prodigy":
+        with redirect_stdout(StringIO()):  # it prints a word about its weight decay
+            made = kind(parameters, **shared, **adam)
+    else:
+        fused = {} if spec.use_8bit_adam else {"fused": True}
+        made = kind(parameters, **shared, **adam, **fused)
+    return made
+
+
+def optimizer_class(spec: TrainSpec) -> Any:
+    """Import and return the class of the optimizer; to be tried before hours of caching.
+
+    Raises:
+        NotReadyError: Its package is not installed.
+    """
+    if spec.optimizer == "adafactor":
+        from transformers.optimization import Adafactor  # noqa: PLC0415 - seldom used, 1 s
+
+        return Adafactor
+    if spec.optimizer == "prodigy":
+        return _imported("prodigyopt", "optimizer prodigy", "choose another optimizer").Prodigy
+    if spec.use_8bit_adam:
+        return _imported("bitsandbytes", "use_8bit_adam", "leave the flag out").optim.AdamW8bit
+    return torch.optim.AdamW
+
+
+def _imported(package: str, what: str, otherwise: str) -> Any:
     try:
-        import bitsandbytes  # noqa: PLC0415 - not a dependency
+        return importlib.import_module(package)
     except ImportError as error:
         raise NotReadyError(
-            "use_8bit_adam",
-            cause="the package bitsandbytes is not installed",
-            remedy="pip install bitsandbytes, or leave the flag out",
+            what,
+            cause=f"the package {package} is not installed",
+            remedy=f"pip install {package}, or {otherwise}",
         ) from error
-    optimizer: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(parameters, **settings)
-    return optimizer
 
 
 @dataclass
@@ -96,6 +125,12 @@ class Updater:
     max_norm: float
     skipped: int = 0
     loss_scale: float | None = field(default=None, init=False)
+
+    @property
+    def estimate(self) -> float | None:
+        """Prodigy's factor of the next update's rate; None with other optimizers."""
+        found = self.optimizer.param_groups[0].get("d")
+        return None if found is None else float(found)
 
     def apply(self, step: int) -> tuple[Tensor, bool]:
         """Clip, update and clear the gradients.

@@ -121,13 +121,13 @@ def memory_remedy(spec: TrainSpec | None) -> str:
             f"train_batch_size {spec.train_batch_size} -> {half} with gradient_accumulation_steps "
             f"{spec.gradient_accumulation_steps} -> {double} (the same effective batch)"
         )
-    if not spec.gradient_checkpointing:
+    if spec.gradient_checkpointing is not True:
         ways.append("gradient_checkpointing on (a third slower)")
     if spec.mixed_precision in {None, "no"}:
         ways.append("mixed_precision auto")
-    if spec.use_ema and not spec.offload_ema:
+    if spec.use_ema and not spec.offload_ema and not spec.train_lora:
         ways.append("offload_ema on")
-    if not spec.use_8bit_adam:
+    if not spec.use_8bit_adam and not spec.train_lora:  # adapters have next to no state
         ways.append("use_8bit_adam on")
     ways.append(f"resolution {spec.resolution} -> {max(8, spec.resolution // 16 * 8)}")
     return "save memory: " + "; ".join(ways)

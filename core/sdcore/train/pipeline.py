@@ -1,5 +1,6 @@
 """Writes the final pipeline: the trained U-Net in fp32, everything else as it was loaded."""
 
+import inspect
 import json
 import shutil
 from pathlib import Path
@@ -10,11 +11,13 @@ from safetensors import SafetensorError
 
 from sdcore.errors import NotReadyError
 from sdcore.runs.files import read_json, sync_folder, write_json
+from sdcore.train.checkpoint import DiskFullError, means_full
 from sdcore.train.models import Models, Source
 
 _PARTIAL = ".partial"
 _OLD = ".old"
 _INDEX = "model_index.json"
+_PURE_NOISE = ("rescale_betas_zero_snr", "timestep_spacing")
 
 
 def save(target: Path, unet: UNet2DConditionModel, models: Models) -> int:
@@ -32,6 +35,7 @@ def save(target: Path, unet: UNet2DConditionModel, models: Models) -> int:
         Bytes written.
 
     Raises:
+        DiskFullError: There is no room for it now.
         NotReadyError: It cannot be written.
     """
     # Inside, where there is a folder: it may be a mount, and nothing is renamed into another disk.
@@ -45,7 +49,8 @@ def save(target: Path, unet: UNet2DConditionModel, models: Models) -> int:
         _move_in(aside, target)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)  # else it holds the space a retry needs
-        raise NotReadyError(
+        kind = DiskFullError if means_full(error) else NotReadyError
+        raise kind(
             f"the pipeline could not be written to {target}",
             cause=str(error),
             remedy="make room there, then resume: the last checkpoint holds the trained weights",
@@ -89,16 +94,25 @@ def _scheduler(source: Path, models: Models) -> object:
     """Return the source's scheduler, of its own class, with the prediction type of training.
 
     The reference publishes the untouched one: trained with another prediction type, its pipeline
-    draws noise.
+    draws noise. After training to zero-terminal SNR a class that cannot sample from there (PNDM,
+    for one, which most Stable Diffusion 1.x have) gives way to DDIM.
     """
     import diffusers  # noqa: PLC0415 - by name below
 
     config = json.loads((source / "scheduler" / "scheduler_config.json").read_bytes())
     name = str(config.get("_class_name", ""))
     kind = getattr(diffusers, name, None) if name.endswith("Scheduler") else None
-    if kind is None:
+    trained = {
+        name: models.schedule.config[name]
+        for name in ("prediction_type", *(_PURE_NOISE if _ends_in_noise(models) else ()))
+    }
+    if kind is None or not trained.keys() <= inspect.signature(kind).parameters.keys():
         return models.sampler
-    return kind.from_config({**config, "prediction_type": models.schedule.config.prediction_type})
+    return kind.from_config({**config, **trained})
+
+
+def _ends_in_noise(models: Models) -> bool:
+    return bool(models.schedule.config.get("rescale_betas_zero_snr"))
 
 
 def _copy_others(source: Path, aside: Path, index: dict[str, object]) -> None:

@@ -29,6 +29,11 @@ class Stream(IntEnum):
     OFFSET = 7
     PERTURBATION = 8
     DROPOUT = 9
+    EMPTY_CAPTION = 10
+    HELD_OUT = 11
+    VALIDATION_NOISE = 12
+    VALIDATION_POSTERIOR = 13
+    ADAPTER = 16
 
 
 def generator(seed: int, stream: Stream, position: int) -> np.random.Generator:

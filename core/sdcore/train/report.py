@@ -4,20 +4,25 @@ import sys
 import time
 from typing import Any
 
-from sdcore.runs.files import LineWriter
+from sdcore.runs.files import LineWriter, is_full
 from sdcore.text import clean_line
 from sdcore.train.places import Places
 from sdcore.units import duration, rate
 
 _PHASE_INTERVAL = 1.0  # s between two lines of the same counted phase
-_SAID = {"loading", "caching", "training"}  # others end in a line that says more, or come often
+# The others end in a line that says more, or come often.
+_SAID = {"loading", "caching", "compiling", "training"}
 _LINE_INTERVAL = 30.0  # s between two progress lines for people, unless 5 % pass sooner
 
 
 def say(text: str) -> None:
     """Write one line for people. Text from outside is cleaned."""
-    sys.stderr.write(clean_line(text, 2000) + "\n")
-    sys.stderr.flush()
+    try:
+        sys.stderr.write(clean_line(text, 2000) + "\n")
+        sys.stderr.flush()
+    except OSError as error:
+        if not is_full(error):  # the log's disk; the same is in the streams, which keep it
+            raise
 
 
 class Report:
@@ -27,6 +32,7 @@ class Report:
         self._attempt = places.attempt
         self._events = LineWriter(places.run.events) if leads else None
         self._metrics = LineWriter(places.run.metrics) if leads else None
+        self._streams = (self._events, self._metrics)
         self._phase_at = 0.0
         self._phase = ""
         self._told: set[str] = set()
@@ -34,15 +40,28 @@ class Report:
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one line to ``events.jsonl``: see ``sdcore.runs.events``."""
-        if self._events is not None:
-            self._events.write(
-                {"kind": kind, "at": time.time(), "attempt": self._attempt, **fields}
-            )
+        record = {"kind": kind, "at": time.time(), "attempt": self._attempt, **fields}
+        _append(self._events, record)
 
     def metrics(self, **fields: Any) -> None:
         """Append one line to ``metrics.jsonl``."""
-        if self._metrics is not None:
-            self._metrics.write({"at": time.time(), "attempt": self._attempt, **fields})
+        _append(self._metrics, {"at": time.time(), "attempt": self._attempt, **fields})
+
+    @property
+    def behind(self) -> bool:
+        """Whether lines wait in memory because the disk was full."""
+        return any(stream is not None and stream.behind for stream in self._streams)
+
+    def catch_up(self) -> bool:
+        """Try to write the lines that wait; say whether none waits any more."""
+        try:
+            for stream in self._streams:
+                if stream is not None:
+                    stream.flush()
+        except OSError as error:
+            if not is_full(error):
+                raise
+        return not self.behind
 
     def say(self, text: str) -> None:
         """Write one line for people, from rank 0 alone."""
@@ -95,3 +114,14 @@ class Report:
             f"step {step:,}/{total:,}  {share:4.0%}  loss {loss:.4f}  lr {lr:.3g}  "
             f"{rate(speed, 'images')}  {duration(left)} left"
         )
+
+
+def _append(stream: LineWriter | None, record: dict[str, Any]) -> None:
+    """Append a line; where the disk is full it waits in memory, see ``Report.catch_up``."""
+    if stream is None:
+        return
+    try:
+        stream.write(record)
+    except OSError as error:
+        if not is_full(error):
+            raise

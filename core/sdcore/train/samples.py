@@ -7,7 +7,7 @@ changing the order, changes no other picture. Raw and averaged weights get the s
 import hashlib
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from sdcore.train.models import Models
 from sdcore.train.precision import Precision
 
 FORMAT = 1
+View = AbstractContextManager[UNet2DConditionModel]  # a U-Net as it is for as long as it draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Sampler:
     precision: Precision
     folder: Path
 
-    def draw(self, step: int, unets: dict[str, UNet2DConditionModel]) -> tuple[Path, int]:
+    def draw(self, step: int, unets: dict[str, View]) -> tuple[Path, int]:
         """Write one picture per prompt and U-Net, and ``samples.json``.
 
         Args:
@@ -58,8 +59,8 @@ class Sampler:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         images: list[dict[str, Any]] = []
-        for weights, unet in unets.items():
-            with self._ready(unet) as pipeline:
+        for weights, view in unets.items():
+            with view as unet, self._ready(unet) as pipeline:
                 images += self._pictures(pipeline, weights, aside)
         record = {"format": FORMAT, "step": step, "images": images,
                   "guidance_scale": self.spec.validation_guidance_scale,
@@ -99,14 +100,13 @@ class Sampler:
 
     @contextmanager
     def _ready(self, unet: UNet2DConditionModel) -> Iterator[StableDiffusionPipeline]:
-        """Bring the models to the device, the U-Net to its evaluation mode, and all back."""
+        """Bring the models to the device and their evaluation mode, and all back."""
         parts = (self.models.vae, self.models.text_encoder, unet)
         homes = [next(part.parameters()).device for part in parts]
-        trained = unet.training
+        trained = [part.training for part in parts]
         try:
             for part in parts:
-                part.to(self.device)
-            unet.eval()
+                part.to(self.device).eval()
             pipeline = StableDiffusionPipeline(
                 vae=self.models.vae,
                 text_encoder=self.models.text_encoder,
@@ -120,9 +120,8 @@ class Sampler:
             pipeline.set_progress_bar_config(disable=True)
             yield pipeline
         finally:
-            unet.train(trained)
-            for part, home in zip(parts, homes, strict=True):
-                part.to(home)
+            for part, home, training in zip(parts, homes, trained, strict=True):
+                part.to(home).train(training)
 
 
 def seed_of(seed: int, prompt: str) -> int:

@@ -14,7 +14,7 @@ from sdcore.runs import requests
 from sdcore.runs.paths import home, step_folders
 from sdcore.task.train_spec import TrainSpec
 from sdcore.text import clean_line
-from sdcore.train import checkpoint, hub, quiet
+from sdcore.train import checkpoint, finding, hub, listing, quiet, reference
 from sdcore.train.arguments import Arguments
 from sdcore.train.outcome import RankRecord, StopEarly
 from sdcore.train.places import Places
@@ -154,19 +154,19 @@ def _resumption(spec: TrainSpec, places: Places, world: World) -> Resumption | N
         if spec.resume_from_checkpoint is None:
             _refuse_leftovers(places)
             return None, []
-        return checkpoint.find(places.checkpoints, spec.resume_from_checkpoint)
+        return finding.find(places.checkpoints, spec.resume_from_checkpoint, places.pipeline)
 
     folder, passed_over = world.lead(find)
     if folder is None:
         return None
-    return Resumption(folder, checkpoint.Progress.read(folder), passed_over)
+    return Resumption(folder, finding.progress_of(folder), passed_over)
 
 
 def _refuse_leftovers(places: Places) -> None:
-    found = step_folders(places.checkpoints)
+    found = [*step_folders(places.checkpoints), *reference.folders(places.pipeline)]
     if found:
         raise NotReadyError(
-            f"the folder {places.checkpoints}",
+            f"the folder {found[-1].parent}",
             cause=f"it holds {found[-1].name} of an earlier training, which a later resume "
             "could not tell from this one's",
             remedy="pass --resume_from_checkpoint latest, or another output_dir, or delete it",
@@ -174,10 +174,10 @@ def _refuse_leftovers(places: Places) -> None:
 
 
 def _seed(spec: TrainSpec, resumption: Resumption | None, world: World, report: Report) -> int:
-    if resumption is None:
+    rules = resumption.progress.seed if resumption is not None else None
+    if rules is None:
         chosen = spec.seed if spec.seed is not None else draw_seed()
         return world.share(chosen)  # type: ignore[no-any-return]
-    rules = resumption.progress.seed
     if spec.seed not in {None, rules} and world.leads:
         report.warn(f"seed {spec.seed} has no effect: the checkpoint was trained with {rules}")
     return rules
@@ -215,14 +215,14 @@ def _mounted_data(environ: Mapping[str, str]) -> str | None:
 
 
 def _check_same_data(index: DataIndex, resumption: Resumption | None) -> None:
-    if resumption is None or index.fingerprint == resumption.progress.fingerprint:
+    old = resumption.progress.fingerprint if resumption is not None else None
+    if resumption is None or old is None or index.fingerprint == old:
         return
-    old = resumption.progress
+    named = listing.changes(resumption.folder, index) or "files, sizes or captions changed"
     raise NotReadyError(
         f"the data is not what {resumption.folder.name} was trained on",
-        cause=f"its fingerprint is {index.fingerprint[:12]} with {len(index.rows)} images, the "
-        f"checkpoint's is {old.fingerprint[:12]} with {old.images}: files, sizes or captions "
-        "changed",
+        cause=f"{named} (its fingerprint is {index.fingerprint[:12]} with {len(index.rows)} "
+        f"images, the checkpoint's {old[:12]} with {resumption.progress.images})",
         remedy="put the data back as it was, or start a new run from the saved weights",
     )
 

@@ -15,6 +15,9 @@ from torch import Tensor
 
 from sdcore.task.train_spec import TrainSpec
 
+# (noisy_BCHW, timesteps_B, text_BLD) -> predicted_BCHW
+Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -27,7 +30,7 @@ class Batch:
         offset: Standard normal, (B, C, 1, 1), for ``noise_offset``; None without it.
         perturbation: Standard normal, (B, C, H, W), for ``input_perturbation``; None without it.
         timesteps: Integers in [0, T), (B,).
-        text: The text encoder's last states, (B, L, D).
+        text: The text encoder's last states, (B, L, D); token ids, (B, L), where it trains, too.
     """
 
     moments: Tensor
@@ -80,12 +83,12 @@ class Objective:
     scaling_factor: float
     unet: UNet2DConditionModel
 
-    def __call__(self, batch: Batch, predict: Callable[..., Tensor]) -> Tensor:
-        """Return the mean loss over the images, a scalar on the device.
+    def __call__(self, batch: Batch, predict: Predict) -> Tensor:
+        """Return the loss of each image, (B,), float32 on the device.
 
         Args:
             batch: On the device.
-            predict: ``(noisy, timesteps, text) -> (B, C, H, W)``.
+            predict: The U-Net as it is called.
         """
         latents_BCHW = latents_of(batch, self.scaling_factor)
         noise_BCHW, noisy_BCHW = self._noise(latents_BCHW, batch)
@@ -99,9 +102,18 @@ class Objective:
             # and the next pass would take them: most weights would then get no gradient.
             torch.clear_autocast_cache()
         predicted_BCHW = predict(noisy_BCHW, batch.timesteps, batch.text)
-        # fp32: squares of residuals below 0.008 are subnormal in fp16 and lose their digits.
-        loss_BCHW = F.mse_loss(predicted_BCHW.float(), target_BCHW.float(), reduction="none")
-        return (loss_BCHW.mean(dim=(1, 2, 3)) * self._weights(batch.timesteps)).mean()
+        return _errors(predicted_BCHW, target_BCHW) * self._weights(batch.timesteps)
+
+    def unweighted(self, batch: Batch, predict: Predict) -> Tensor:
+        """Return each image's mean squared error, (B,), under plain noise.
+
+        No weights, no DREAM, and a batch without offset and perturbation: what runs with other
+        loss settings can be compared by.
+        """
+        latents_BCHW = latents_of(batch, self.scaling_factor)
+        noise_BCHW, noisy_BCHW = self._noise(latents_BCHW, batch)
+        target_BCHW = self._target(latents_BCHW, noise_BCHW, batch.timesteps)
+        return _errors(predict(noisy_BCHW, batch.timesteps, batch.text), target_BCHW)
 
     def _noise(self, latents_BCHW: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the noise to predict and the noised latents; they differ by the perturbation."""
@@ -125,3 +137,9 @@ class Objective:
             return torch.ones_like(timesteps_B, dtype=torch.float32)
         snr_B = compute_snr(self.schedule, timesteps_B)
         return min_snr_weights(snr_B, self.spec.snr_gamma, self.schedule.config.prediction_type)
+
+
+def _errors(predicted_BCHW: Tensor, target_BCHW: Tensor) -> Tensor:
+    # fp32: squares of residuals below 0.008 are subnormal in fp16 and lose their digits.
+    squares_BCHW = F.mse_loss(predicted_BCHW.float(), target_BCHW.float(), reduction="none")
+    return squares_BCHW.mean(dim=(1, 2, 3))

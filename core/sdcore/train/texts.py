@@ -29,19 +29,75 @@ _BATCH = 64
 _TOKENIZED = 4096  # captions tokenized at once: 2.5 MB of ids
 
 
-class TextSource:
-    """Gives the embeddings for draws."""
+# The captions of draws as the network takes them: (B, L, D) or, where it encodes them, (B, L).
+Texts = Callable[[Sequence[Draw]], Tensor]
 
-    def __init__(
-        self, records: TensorRecords, first: npt.NDArray[np.int64], slots: Sequence[int]
-    ) -> None:
-        self._records = records
-        self._first, self._slots = first, np.asarray(slots, np.int64)
+
+class Captions:
+    """The distinct captions of a data set, and which of them a draw shows.
+
+    Args:
+        index: The data.
+        empty: Have the empty caption, too, for draws without one.
+
+    Attributes:
+        texts: Each caption once.
+    """
+
+    def __init__(self, index: DataIndex, *, empty: bool) -> None:
+        numbers: dict[str, int] = {}
+        slots = [numbers.setdefault(c, len(numbers)) for row in index.rows for c in row.captions]
+        if empty:
+            slots.append(numbers.setdefault("", len(numbers)))
+        self.texts = list(numbers)
+        self._slots: npt.NDArray[np.int64] = np.asarray(slots, np.int64)
+        counts = (len(row.captions) for row in index.rows)
+        self._first: npt.NDArray[np.int64] = np.cumsum([0, *counts], dtype=np.int64)
+
+    def shown(self, draws: Sequence[Draw]) -> list[int]:
+        """Return the place in ``texts`` of each draw's caption."""
+        at = [
+            -1 if draw.caption is None else int(self._first[draw.row]) + draw.caption
+            for draw in draws
+        ]
+        return [int(slot) for slot in self._slots[at]]
+
+
+class TextSource:
+    """Gives the embeddings for draws.
+
+    Args:
+        records: Of each caption's embedding.
+        captions: In that order.
+    """
+
+    def __init__(self, records: TensorRecords, captions: Captions) -> None:
+        self._records, self._captions = records, captions
 
     def embeddings(self, draws: Sequence[Draw]) -> Tensor:
         """Return (B, L, D), in the encoder's precision, on the CPU; safe from several threads."""
-        at = [int(self._first[draw.row]) + draw.caption for draw in draws]
-        return self._records.take([int(slot) for slot in self._slots[at]])
+        return self._records.take(self._captions.shown(draws))
+
+
+class TokenSource:
+    """Gives the token ids for draws, for a text encoder that runs at every step.
+
+    Args:
+        captions: All there are.
+        tokenizer: A ``CLIPTokenizer``.
+        text_encoder: A ``CLIPTextModel``, which limits their length.
+    """
+
+    def __init__(self, captions: Captions, tokenizer: Any, text_encoder: Any) -> None:
+        length = _length(tokenizer, text_encoder)
+        self._captions = captions
+        # Four bytes each: 31 MB for 100,000 captions.
+        parts = [_ids(tokenizer, s, length).int() for s in _chunks(captions.texts, _TOKENIZED)]
+        self._ids_NL = torch.cat(parts)
+
+    def ids(self, draws: Sequence[Draw]) -> Tensor:
+        """Return (B, L), int64, on the CPU."""
+        return self._ids_NL[self._captions.shown(draws)].long()
 
 
 def build_texts(
@@ -56,6 +112,7 @@ def build_texts(
     world_size: int,
     barrier: Callable[[], None],
     progress: Progress,
+    empty: bool = False,
 ) -> TextSource:
     """Make the captions of ``index`` ready for training.
 
@@ -73,15 +130,14 @@ def build_texts(
         world_size: Number of processes.
         barrier: Waits for all of them.
         progress: Told (done, total) in distinct captions, of this rank's share.
+        empty: Make the empty caption ready, too, for draws without one.
 
     Raises:
         NotReadyError: No room for the cache.
     """
     encode = _Encode(tokenizer, text_encoder, device, dtype)
-    captions: dict[str, int] = {}
-    slots = [captions.setdefault(c, len(captions)) for row in index.rows for c in row.captions]
-    first = np.cumsum([0, *(len(row.captions) for row in index.rows)], dtype=np.int64)
-    texts = list(captions)
+    captions = Captions(index, empty=empty)
+    texts = captions.texts
     keys = encode.keys(texts)
     store = RecordStore(cache_root / "texts" / encode.hash[:32], record_bytes(encode.shape, dtype))
     missing = _missing(store, keys)
@@ -101,7 +157,7 @@ def build_texts(
             remedy="start again",
         )
     kept = [place for place in places if place is not None]
-    return TextSource(TensorRecords(store, kept, encode.shape, dtype), first, slots)
+    return TextSource(TensorRecords(store, kept, encode.shape, dtype), captions)
 
 
 class _Encode:
@@ -113,22 +169,21 @@ class _Encode:
         freeze(text_encoder, device, dtype)
         self._tokenizer, self._encoder = tokenizer, text_encoder
         self._device, self._dtype = device, dtype
-        config = text_encoder.config
-        # A tokenizer saved without a length claims 10^30.
-        self._length = min(int(tokenizer.model_max_length), int(config.max_position_embeddings))
-        self.shape = (self._length, int(config.hidden_size))
+        self._length = _length(tokenizer, text_encoder)
+        self.shape = (self._length, int(text_encoder.config.hidden_size))
         self.hash = module_hash(text_encoder, dtype=dtype)
 
     def keys(self, texts: Sequence[str]) -> list[bytes]:
         """Return the cache key of each caption."""
         found = []
         for some in _chunks(texts, _TOKENIZED):
-            found += [key_of(ids.numpy().tobytes()) for ids in self._ids(some)]
+            ids_NL = _ids(self._tokenizer, some, self._length)
+            found += [key_of(ids.numpy().tobytes()) for ids in ids_NL]
         return found
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return (N, L, D), in the encoder's precision, on the CPU."""
-        ids = self._ids(texts).to(self._device)
+        ids = _ids(self._tokenizer, texts, self._length).to(self._device)
         return run_finite(
             self._encoder,
             self._dtype,
@@ -136,16 +191,20 @@ class _Encode:
             f"the caption {texts[0][:60]!r} and others",
         ).cpu()
 
-    def _ids(self, texts: Sequence[str]) -> Tensor:
-        tokens = self._tokenizer(
-            list(texts),
-            max_length=self._length,
-            padding="max_length",
-            truncation=True,
-            return_tensors="pt",
-        )
-        ids: Tensor = tokens.input_ids
-        return ids
+
+def _length(tokenizer: Any, text_encoder: Any) -> int:
+    # A tokenizer saved without a length claims 10^30.
+    most = int(text_encoder.config.max_position_embeddings)
+    return min(int(tokenizer.model_max_length), most)
+
+
+def _ids(tokenizer: Any, texts: Sequence[str], length: int) -> Tensor:
+    """Return token ids, (N, L), int64."""
+    tokens = tokenizer(
+        list(texts), max_length=length, padding="max_length", truncation=True, return_tensors="pt"
+    )
+    ids: Tensor = tokens.input_ids
+    return ids
 
 
 def _missing(store: RecordStore, keys: Sequence[bytes]) -> list[int]:

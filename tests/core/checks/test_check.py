@@ -11,6 +11,7 @@ from sdcore.checks.host import host_facts
 from sdcore.checks.judge import command_findings, host_findings, output_findings, plan_findings
 from sdcore.checks.plan import make_plan
 from sdcore.gpu.samples import GpuSample
+from sdcore.task.estimate import memory_needed
 from sdcore.task.presets import load_preset, shipped_folder
 from sdcore.task.spec import TaskSpec
 from sdcore.task.train_spec import TrainSpec
@@ -166,6 +167,25 @@ def test_a_disk_too_small_for_one_checkpoint_forbids_the_start() -> None:
     assert findings(10 * GIB) == ["error"]
     assert findings(20 * GIB) == ["warning"]
     assert findings(500 * GIB) == []
+
+
+def test_a_lora_needs_a_fraction_of_disk_and_memory() -> None:
+    """Judged as a whole model it would be called too large for the GPUs it is made for."""
+    preset = load_preset("sd15-lora-12gb").task.effective_train()
+    plan = make_plan(
+        preset,
+        images=1000,
+        parameters=SD15,
+        processes=1,
+        device="1 x NVIDIA RTX 3060",
+        disk_free=GIB,
+        memory_total=12 * GIB,
+    )
+    assert plan_findings(plan) == []
+    # 16 x 199,296: in and out of 128 projections; fp32 weights and two moments.
+    assert plan.checkpoint_size == 16 * 199_296 * 12
+    also = preset.model_copy(update={"train_text_encoder": True, "mixed_precision": "no"})
+    assert memory_needed(also, SD15) > memory_needed(preset, SD15) + 1.9e9
 
 
 def test_the_demo_folder_is_where_the_preset_says() -> None:

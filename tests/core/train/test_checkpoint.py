@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sdcore.runs.files import write_json
-from sdcore.train import checkpoint, loop, pipeline
+from sdcore.train import checkpoint, finding, loop, pipeline
 from support.tiny_model import make_dataset
 
 
@@ -41,21 +41,21 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(train: Any) -> None:
 def test_only_the_newest_are_kept_and_none_goes_before_a_new_one_is_whole(
     train: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The reference deletes the only good checkpoint first; a full disk then loses the run."""
+    """The reference deletes the only good one first; a save that fails then loses the run."""
     seal = checkpoint.seal
 
-    def full(partial: Path, step: int) -> int:
+    def broken(partial: Path, step: int) -> int:
         if step == 3:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(errno.EIO, "Input/output error")
         return seal(partial, step)
 
-    monkeypatch.setattr(checkpoint, "seal", full)
+    monkeypatch.setattr(checkpoint, "seal", broken)
     kept = {}
     rotate = checkpoint.rotate
 
-    def watching(parent: Path, keep: int | None) -> None:
+    def watching(parent: Path, keep: int | None, newest: int) -> None:
         kept[len(kept)] = sorted(path.name for path in parent.iterdir())
-        rotate(parent, keep)
+        rotate(parent, keep, newest)
 
     monkeypatch.setattr(checkpoint, "rotate", watching)
     done = train("--max_train_steps", "4", "--checkpointing_steps", "1",
@@ -101,7 +101,7 @@ def test_moments_of_another_memory_layout_meet_their_own_weights(
     (other,) = (layout for layout in both if layout != old)
     resumed, fresh = trained(other)
     resumed.data.copy_(weight.data)
-    checkpoint.load_optimizer(tmp_path, fresh)
+    finding.load_optimizer(tmp_path, fresh)
     update(weight, optimizer)
     update(resumed, fresh)
     assert torch.equal(weight, resumed)
@@ -134,16 +134,16 @@ def test_the_pipeline_is_written_into_a_mounted_folder(
     assert not list(tmp_path.rglob(".*.partial"))
 
 
-def test_a_full_disk_at_the_end_says_that_the_weights_are_safe(
+def test_a_broken_disk_at_the_end_says_that_the_weights_are_safe(
     train: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def broken(*_: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(pipeline, "_write", full)
+    monkeypatch.setattr(pipeline, "_write", broken)
     done = train()
     assert done.code == 3
-    assert "No space left on device" in done.err
+    assert "Input/output error" in done.err
     assert "the last checkpoint holds the trained weights" in done.err
     assert done.rank()["checkpoint"] == "checkpoints/step-3"
 
@@ -254,10 +254,10 @@ def test_a_checkpoint_cannot_run_code(
     folder = train().out / "checkpoints/step-3"
     (folder / "optimizer.pt").write_bytes(pickle.dumps(Evil()))
     checkpoint.seal(folder, 3)
-    assert checkpoint.fault_of(folder) is not None  # the old manifest is listed, too
+    assert finding.fault_of(folder) is not None  # the old manifest is listed, too
     (folder / "manifest.json").unlink()
     checkpoint.seal(folder, 3)
-    assert checkpoint.fault_of(folder) is None
+    assert finding.fault_of(folder) is None
     assert train("--resume_from_checkpoint", "latest", "--max_train_steps", "4").code == 1
     assert not Path("pwned").exists()
 
@@ -267,4 +267,4 @@ def test_a_manifest_cannot_point_outside(train: Any) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"]["../../metrics.jsonl"] = {"size": 1, "sha256": ""}
     write_json(folder / "manifest.json", manifest)
-    assert "names '../../metrics.jsonl'" in str(checkpoint.fault_of(folder))
+    assert "names '../../metrics.jsonl'" in str(finding.fault_of(folder))

@@ -17,6 +17,8 @@ LAUNCHER = (
     "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
 )  # fmt: skip
 
+HOLD_OUT = ("--validation_split", "2", "--validation_steps", "3")
+
 
 def test_two_processes_draw_what_one_draws_and_stop_together(
     spawn: Callable[..., Any], train: Any, tmp_path: Path
@@ -24,7 +26,7 @@ def test_two_processes_draw_what_one_draws_and_stop_together(
     """The reference gives both ranks the same noise; a rank that leaves alone hangs the rest."""
     process = spawn(
         "--train_batch_size", "1", "--gradient_accumulation_steps", "2", "--max_train_steps",
-        "500", "--use_ema", out="two", launcher=LAUNCHER, fault="slow@seconds=0.05",
+        "500", "--use_ema", *HOLD_OUT, out="two", launcher=LAUNCHER, fault="slow@seconds=0.05",
         ACCELERATE_USE_CPU="true",
     )  # fmt: skip
     two = Trained(0, tmp_path / "two", "")
@@ -46,17 +48,22 @@ def test_two_processes_draw_what_one_draws_and_stop_together(
     assert two.steps == [f"step-{stopped}"]
 
     one = train("--train_batch_size", "2", "--gradient_accumulation_steps", "2", "--use_ema",
-                "--max_train_steps", str(stopped + 1), out="one")  # fmt: skip
+                *HOLD_OUT, "--max_train_steps", str(stopped + 1), out="one")  # fmt: skip
     for step, line in two.metrics().items():
         assert line["loss"] == pytest.approx(one.metrics()[step]["loss"], rel=1e-5)
         assert line["grad_norm"] == pytest.approx(one.metrics()[step]["grad_norm"], rel=1e-4)
 
     more = train("--train_batch_size", "2", "--gradient_accumulation_steps", "2", "--use_ema",
-                 "--max_train_steps", str(stopped + 1), "--resume_from_checkpoint", "latest",
+                 *HOLD_OUT, "--max_train_steps", str(stopped + 1), "--resume_from_checkpoint",
+                 "latest",
                  out="two")  # fmt: skip
     assert more.code == 0, more.err
     (event,) = more.events("resumed")
     assert event["exact"] is False
+    for step in range(3, stopped + 1, 3):
+        for name in ("val_loss", "val_loss_ema"):
+            alone = one.metrics()[step][name]
+            assert two.metrics()[step][name] == pytest.approx(alone, rel=1e-5)
     last = stopped + 1
     assert more.metrics()[last]["loss"] == pytest.approx(one.metrics()[last]["loss"], rel=1e-5)
 

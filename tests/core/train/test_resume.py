@@ -1,14 +1,22 @@
 """A run that was killed and resumed is the run that was not, to the last bit (CPU)."""
 
-import hashlib
 import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
 
 from support.tiny_model import make_dataset
 from support.trained import Trained
 
+LAUNCHER = (
+    "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
+    "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
+)  # fmt: skip
 Spawn = Callable[..., "subprocess.Popen[str]"]
 
 # Four images a step over ten: windows run across epochs, and no step ends with one.
@@ -20,14 +28,6 @@ FLAGS = [
 # One after another in one folder: mid-epoch, mid-accumulation (the second pass of step 4),
 # before the manifest, after the last save; each but the first resumes what the last one left.
 KILLS = ("kill@step=4", "kill@micro=4", "kill@save=4:middle", "kill@pipeline=begin")
-
-
-def bits(out: Path) -> dict[str, str]:
-    """Every file of the last checkpoint that holds numbers, and the pipeline's weights."""
-    files = [*(out / "checkpoints/step-6").rglob("*.safetensors"),
-             out / "checkpoints/step-6/optimizer.pt",
-             out / "unet/diffusion_pytorch_model.safetensors"]  # fmt: skip
-    return {str(f.relative_to(out)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
 def finish(process: "subprocess.Popen[str]", code: int) -> str:
@@ -49,13 +49,34 @@ def test_kills_at_the_worst_moments_change_no_bit(spawn: Spawn, tmp_path: Path) 
     err = finish(spawn(*flags, "--resume_from_checkpoint", "latest"), 0)
     assert "resumed from checkpoints/step-6, bit for bit" in err
     finish(whole, 0)
-    assert bits(tmp_path / "out") == bits(tmp_path / "whole")
-    assert len(bits(tmp_path / "out")) == 4
-    assert losses(tmp_path / "out") == losses(tmp_path / "whole")
+    cut, uncut = (Trained(0, tmp_path / name, "") for name in ("out", "whole"))
+    assert cut.bits(6) == uncut.bits(6)
+    assert len(cut.bits(6)) == 4
+    assert cut.losses() == uncut.losses()
+    assert len(cut.losses()) == 6
     assert not list((tmp_path / "out/checkpoints").glob("*.partial"))
 
 
-def losses(out: Path) -> list[str]:
-    found: list[str] = Trained(0, out, "").losses()
-    assert len(found) == 6
-    return found
+def test_more_processes_go_on_with_the_same_samples(
+    spawn: Spawn, train: Any, tmp_path: Path
+) -> None:
+    """A second GPU becomes free: data counted from zero again would repeat half an epoch."""
+    one = ("--train_batch_size", "2", "--gradient_accumulation_steps", "2", "--use_ema")
+    two = ("--train_batch_size", "1", "--gradient_accumulation_steps", "2", "--use_ema")
+    whole = train(*one, "--max_train_steps", "5", out="whole")
+    first = train(*one, "--max_train_steps", "2")
+    process = spawn(
+        *two, "--max_train_steps", "5", "--resume_from_checkpoint", "latest",
+        launcher=LAUNCHER, ACCELERATE_USE_CPU="true",
+    )  # fmt: skip
+    finish(process, 0)
+    assert set(first.metrics()) == set(whole.metrics()) == {1, 2, 3, 4, 5}
+    (event,) = first.events("resumed")
+    assert (event["step"], event["exact"]) == (2, False)
+    for step, line in whole.metrics().items():
+        assert first.metrics()[step]["loss"] == pytest.approx(line["loss"], rel=1e-5)
+        assert first.metrics()[step]["grad_norm"] == pytest.approx(line["grad_norm"], rel=1e-4)
+    weights = "checkpoints/step-5/unet/diffusion_pytorch_model.safetensors"
+    ours, theirs = load_file(first.out / weights), load_file(whole.out / weights)
+    for name, weight in theirs.items():
+        torch.testing.assert_close(ours[name], weight, rtol=1e-3, atol=1e-5)

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from sdcore.runs import requests
 from sdcore.runs.events import Event, Metrics
 from sdcore.runs.paths import RunDir
-from sdcore.train import building, loop, optimizing, samples, session
+from sdcore.train import building, keeping, loop, optimizing, samples, session
 from sdcore.train.entry import main
 from sdcore.train.precision import Precision
 from support.tiny_model import make_dataset
@@ -347,15 +347,15 @@ def test_fp16_counts_made_updates_alone_and_resumes_to_the_bit(
     assert (state["step"], state["window"], state["samples"]) == (4, 5, 10)
     assert state["ema_updates"] == 4
     common = ["--use_ema", "--lr_scheduler", "cosine", "--max_train_steps", "4"]
-    stop_at = loop.Loop.save
+    save = keeping.Keeper.save
 
-    def stop(self: Any, *, must: bool) -> None:
-        stop_at(self, must=must)
+    def stop(self: Any, progress: Any, *, wait: bool, must: bool) -> None:
+        save(self, progress, wait=True, must=must)
         raise KeyboardInterrupt
 
     left[:] = [1.0, math.inf]
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Loop, "save", stop)
+        patch.setattr(keeping.Keeper, "save", stop)
         assert train(*common, "--checkpointing_steps", "3").code == 130
     resumed = train(*common, "--resume_from_checkpoint", "latest")
     assert resumed.code == 0, resumed.err

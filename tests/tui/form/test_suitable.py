@@ -16,11 +16,13 @@ GIB = 1 << 30
     [
         ([], "demo"),
         ([8], "demo"),
-        ([16], "demo"),
+        ([12], "sd15-lora-12gb"),
+        ([16], "sd15-lora-12gb"),
+        ([12, 8], "demo"),  # any of them may be taken
         ([None], "demo"),
         ([24], "sd15-full-24gb"),
         ([24, 24], "sd15-full-24gb"),
-        ([24, 8], "demo"),  # any of them may be taken
+        ([24, 16], "sd15-lora-12gb"),
         ([48], "sd15-full-24gb"),
         ([80], "sd15-full-80gb"),
         ([80] * 8, "sd15-full-8gpu"),

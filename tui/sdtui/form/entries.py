@@ -81,7 +81,7 @@ def _of_table(prefix: str) -> Iterator[Entry]:
 
 
 def _entry(key: str, field: FieldInfo) -> Entry:
-    inner = _without_none(field.annotation)
+    inner = _as_words(_without_none(field.annotation), field.annotation)
     literal = get_origin(inner) is Literal
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     default = None if field.default in {None, PydanticUndefined} else raw_of(field.default)
@@ -96,6 +96,12 @@ def _entry(key: str, field: FieldInfo) -> Entry:
         choices=tuple(str(choice) for choice in get_args(inner)) if literal else (),
         group=str(extra.get("group", "")),
     )
+
+
+def _as_words(first: Any, annotation: Any) -> Any:
+    """Return a switch that also takes words as a choice between them all."""
+    words = [a for a in get_args(annotation) if get_origin(a) is Literal]
+    return Literal["true", "false", *get_args(words[0])] if first is bool and words else first
 
 
 def _without_none(annotation: Any) -> Any:
@@ -139,6 +145,6 @@ def value_of(key: str, raw: Raw) -> Any:
             return float(raw)
     except ValueError:
         return raw
-    if kind == "switch":
+    if kind == "switch" or raw in {"true", "false"}:
         return {"true": True, "false": False}.get(raw, raw)
     return raw

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from sdcore.checks.plan import memory_needed
 from sdcore.errors import SdError
+from sdcore.task.estimate import memory_needed
 from sdcore.task.presets import ShippedPreset, load_preset, shipped
 from sdcore.task.spec import TaskSpec
 
@@ -14,8 +14,9 @@ _RESERVE = 1.2  # times the need, which is an estimate
 def suited(memories: Sequence[int | None]) -> list[tuple[ShippedPreset, bool]]:
     """Return the shipped presets, and of each whether this host can run it; the best one first.
 
-    Those that can be run come first; of them those that train the most images at a time on the
-    GPUs. Waits for the disk.
+    Those that can be run come first; of them those that use the GPUs, whole models before
+    adapters, which are for GPUs that hold no more, and then the most images at a time. Waits for
+    the disk.
 
     Args:
         memories: Bytes of each GPU of the host; one of which that is not known counts as small.
@@ -27,10 +28,15 @@ def suited(memories: Sequence[int | None]) -> list[tuple[ShippedPreset, bool]]:
     for preset in shipped():
         task = _task_of(preset)
         fits = task is not None and _fits(task, memories)
-        images = task.gpu.count * task.effective_train().train_batch_size if task and fits else 0
-        rated.append((fits, images, preset))
+        rated.append((fits, _worth(task) if task and fits else (0, False, 0), preset))
     rated.sort(key=lambda row: row[:2], reverse=True)
-    return [(preset, fits) for fits, _images, preset in rated]
+    return [(preset, fits) for fits, _worth_of_it, preset in rated]
+
+
+def _worth(task: TaskSpec) -> tuple[int, bool, int]:
+    """Return what ranks a preset that fits: the larger, the better it uses the host."""
+    train = task.effective_train()
+    return min(1, task.gpu.count), not train.train_lora, task.gpu.count * train.train_batch_size
 
 
 def _task_of(preset: ShippedPreset) -> TaskSpec | None:

@@ -33,6 +33,7 @@ class Curve:
         images_per_s: Over all ranks.
         gpu_allocated: Bytes torch held.
         gpu_peak: Bytes torch held at most.
+        val_loss: On images held out of training, at the few steps that measure it.
         coarse: Only some of the steps are here yet; the rest is still being read.
     """
 
@@ -45,6 +46,7 @@ class Curve:
     images_per_s: Column
     gpu_allocated: Column
     gpu_peak: Column
+    val_loss: Column
     coarse: bool = False
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ from sdcore.runs.follow import StepMetrics
 
 Column = NDArray[np.float64]
 NAMES = ("at", "step", "epoch", "loss", "lr", "grad_norm", "images_per_s",
-         "gpu_allocated", "gpu_peak")  # fmt: skip
+         "gpu_allocated", "gpu_peak", "val_loss")  # fmt: skip
 WIDTH = 1 + len(NAMES)  # numbers of a packed row: the attempt, then the columns
 _STEP = 1 + NAMES.index("step")
 _FIRST_ROOM = 1 << 10  # rows; doubled, so that a million fit in 2**20

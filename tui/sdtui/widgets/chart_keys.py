@@ -6,7 +6,7 @@ from sdtui.language import N_
 
 CHART_KEYS: list[BindingType] = [
     Binding("t", "metric(1)", N_("Metric"), id="chart.metric",
-            tooltip=N_("Show the next metric: loss, learning rate, gradient norm, images/s")),
+            tooltip=N_("Show the next metric: loss, validation, rate, gradient norm, images/s")),
     Binding("T", "metric(-1)", N_("Metric before"), show=False, id="chart.metric_before"),
     Binding("y", "log", N_("Log y"), id="chart.log",
             tooltip=N_("Switch the y axis between linear and logarithmic")),

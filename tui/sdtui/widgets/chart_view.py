@@ -12,6 +12,7 @@ from sdtui.language import N_
 # Name of a column, its short name in the title, what it is in words.
 METRICS: dict[str, tuple[str, str]] = {
     "loss": ("train_loss", N_("Training loss")),
+    "val_loss": ("val_loss", N_("Validation loss")),
     "lr": ("lr", N_("Learning rate")),
     "grad_norm": ("grad_norm", N_("Gradient norm")),
     "images_per_s": ("images/s", N_("Images per second")),

@@ -29,7 +29,11 @@ class PaneTitle(Line):
         """Take the colours of another theme: the rule holds its own."""
         super().notify_style_update()
         if self._words is not None and self.is_mounted:
-            self.call_after_refresh(self.draw, *self._words)
+            self.call_after_refresh(self._draw_again)
+
+    def _draw_again(self) -> None:
+        if self._words is not None:  # those of now, not those of when it was asked for
+            self.draw(*self._words)
 
     def draw(self, words: Text | str, right: str = "") -> None:
         """Show ``words`` in the rule, and ``right`` at its end."""

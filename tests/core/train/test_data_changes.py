@@ -1,0 +1,80 @@
+"""Data that changes under a training is named, whether between two starts or in the middle."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from sdcore.train import loop
+from support.tiny_model import make_dataset
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    return make_dataset(tmp_path / "own", 10)
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+
+
+def test_a_resume_names_the_files_that_changed(train: Any, own: Path) -> None:
+    """A fingerprint says that something changed, and leaves 10,000 files to search."""
+    train("--train_data_dir", str(own))
+    lines = lines_of(own)
+    Image.new("RGB", (48, 48)).save(own / "0001.png")
+    lines[2]["text"] = "another caption"
+    (own / "0003.png").unlink()
+    Image.new("RGB", (32, 32)).save(own / "new.png")
+    lines[3] = {"file_name": "new.png", "text": "a new one"}
+    (own / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = train("--train_data_dir", str(own), "--resume_from_checkpoint", "latest")
+    assert done.code == 3
+    for words in ("changed: 0001.png", "with other captions: 0002.png", "added: new.png",
+                  "lost: 0003.png"):  # fmt: skip
+        assert words in done.err
+
+
+def test_many_lost_files_are_counted_and_the_first_are_named(train: Any, own: Path) -> None:
+    train("--train_data_dir", str(own))
+    lines = lines_of(own)[6:]
+    (own / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = train("--train_data_dir", str(own), "--resume_from_checkpoint", "latest")
+    assert "lost: 0000.png, 0001.png, 0002.png and 3 more" in done.err
+
+
+@pytest.fixture
+def spoiled(own: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Flags of a training that decodes at every step, and in whose second step an image rots."""
+    forward = loop.Loop.forward
+
+    def rotting(self: Any, micro: int) -> Any:
+        if self.step == 1:
+            (own / "0004.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(900))
+        return forward(self, micro)
+
+    monkeypatch.setattr(loop.Loop, "forward", rotting)
+    return ["--train_data_dir", str(own), "--no-cache_latents", "--max_train_steps", "6"]
+
+
+def test_an_image_that_rots_during_training_is_replaced_and_counted(
+    train: Any, spoiled: list[str]
+) -> None:
+    """Surveyed as good, it would end the run at step 9,000 although bad ones are to be skipped."""
+    done = train(*spoiled, "--on_bad_image", "skip")
+    assert done.code == 0, done.err
+    assert len(done.losses()) == 6
+    (warning,) = done.events("warning")
+    assert "0004.png went bad during training" in warning["text"]
+    assert "1 image left out by now" in warning["text"]
+
+
+def test_an_image_that_rots_stops_the_run_where_bad_ones_stop_it(
+    train: Any, spoiled: list[str]
+) -> None:
+    done = train(*spoiled, "--checkpointing_steps", "1")
+    assert done.code == 3
+    assert "the image 0004.png cannot be used" in done.err
+    assert done.rank()["checkpoint"] is not None

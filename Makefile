@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help demo test check bench bench-console locale screenshots clean
+.PHONY: help demo test check kills bench bench-console locale screenshots clean
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -32,8 +32,13 @@ check: $(STAMP) ## the quick half: format, lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP) ## start-up times and training speed, as ratios
+kills: $(STAMP) ## 50 random SIGKILLs over one training, 2 minutes
+	KILLS=50 $(BIN)/python -m pytest -s tests/core/train/test_segments.py -k random_kills
+
+bench: $(STAMP) ## start-up times and training speed as ratios; REFERENCE=…/train_text_to_image.py
 	$(BIN)/python benchmarks/cli.py
+	$(BIN)/python benchmarks/train.py $(if $(REFERENCE),--reference $(REFERENCE)) \
+		$(if $(PACKAGES),--packages $(PACKAGES)) $(if $(QUICK),--quick)
 
 bench-console: $(STAMP) ## what the console costs: bytes, keys, CPU, memory; 20 minutes
 	$(BIN)/python benchmarks/console.py

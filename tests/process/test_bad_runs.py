@@ -29,7 +29,8 @@ def task(tmp_path: Path, data: Path, model: Path) -> Path:
             "raise@step=2", 1, "error",
             ("RuntimeError: injected fault", "| RuntimeError: injected fault", "strike"),
         ),
-        ("kill@step=2", 1, "signal", ("rank 0 was ended by SIGKILL at step 1",)),
+        # Slow, so that the checkpoint of step 1 is on the disk by then.
+        ("slow@seconds=1;kill@step=2", 1, "signal", ("rank 0 was ended by SIGKILL at step 1",)),
         (
             "oom@step=2", 5, "out_of_memory",
             ("memory was full: CUDA out of memory", "train_batch_size 2 -> 1",
@@ -77,20 +78,28 @@ def test_images_without_a_row_are_counted_and_named_and_training_goes_on(
     sdtui.nothing_left()
 
 
-def test_a_disk_that_fills_up_costs_checkpoints_and_not_the_run(task: Path, tmp_path: Path) -> None:
-    """One checkpoint of 0.4 MB fits, the pipeline of 0.2 MB too; the second does not."""
+def test_a_disk_that_fills_up_pauses_a_run_until_there_is_room(task: Path, tmp_path: Path) -> None:
+    """One checkpoint of 0.4 MB fits beside what others left there; the second does not."""
     small, kept = tmp_path / "small", tmp_path / "kept"
+    others = 'head -c 1200k /dev/zero > "$SMALL/others"; '
+    cleaned = (
+        '(until grep -qs "\\"paused\\"" "$SDTUI_HOME"/runs/*/events.jsonl; do sleep 0.2; done; '
+        'rm "$SMALL/others") & '
+    )
     # What lies on the small disk goes with the command: keep a copy.
     copying = '"$@"; code=$?; cp -r "$SDTUI_HOME/runs" "$KEPT"; exit $code'
-    before = [*on_small_disk(small, "size=800k"), "sh", "-c", copying, "sh"]
+    script = others + cleaned + copying
+    before = [*on_small_disk(small, "size=2000k"), "sh", "-c", script, "sh"]
     sdtui = Console(small / "home")
-    answer = sdtui("--run", task, before=before, env={"KEPT": str(kept)})
-    answer.says("checkpoint of step 2 could not be written: the disk is full; training goes on")
+    environment = {"KEPT": str(kept), "SMALL": str(small)}
+    answer = sdtui("--run", task, before=before, env=environment)
+    answer.says("paused", "training waits for room", "checkpoint of step 2 saved")
     assert answer.code == 0
     sdtui.nothing_left()
     [run] = kept.glob("*-bad")
     assert (run / "output/checkpoint/model_index.json").is_file()
-    assert [each.name for each in (run / "output/checkpoints").iterdir()] == ["step-1"]
+    names = {each.name for each in (run / "output/checkpoints").iterdir()}
+    assert names == {"step-1", "step-2"}
     assert json.loads((run / "exit.json").read_text())["state"] == "done"
 
 

@@ -254,8 +254,16 @@ def _rank_by_signal(e: Evidence) -> Outcome | None:
         return None
     which = f"rank {broken[0].get('rank')}" if len(broken) == 1 else "a training process"
     name = signal_name(int(match[1] or match[2]))
-    reason = f"{which} was ended by {name} at step {broken[0].get('step')}, not by sdtui"
+    reason = f"{which} was ended by {name} at step {_step_of(broken[0], e)}, not by sdtui"
     return Outcome("failed", ExitCode.FAILED, "signal", reason, _resume(e) or _READ_LOG)
+
+
+def _step_of(rank: dict[str, Any], e: Evidence) -> int:
+    """Return the last step that a rank made: its record is only written with a checkpoint."""
+    said = [rank.get("step")]
+    if e.metrics.get("attempt") == rank.get("attempt"):
+        said.append(e.metrics.get("step"))
+    return max((step for step in said if isinstance(step, int)), default=0)
 
 
 def _by_code(e: Evidence) -> Outcome:

@@ -30,8 +30,8 @@ def without_time(text: str) -> str:
 
 
 # Keys, and what stands on the screen once they are answered.
-WAY = [("\r", "train_loss"), ("4", "200 lines"), ("2", "Basics"), ("?", "esc close"),
-       ("\x1b", "Basics"), ("1", "by age")]  # fmt: skip
+WAY = [("\r", "train_loss"), ("4", "200 lines"), ("2", "Next problem"), ("?", "esc close"),
+       ("\x1b", "Next problem"), ("1", "by age")]  # fmt: skip
 
 
 def test_after_many_screens_the_terminal_shows_what_a_whole_repaint_shows() -> None:

@@ -1,5 +1,6 @@
 """What all lists of lines have in common: the keys and the wheel that go through them."""
 
+from abc import abstractmethod
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
@@ -36,9 +37,9 @@ class Scrolled(Widget):
 
     HEAD: ClassVar[int] = 0  # rows above the lines that stay in place
 
+    @abstractmethod
     def action_scroll_by(self, rows: int) -> None:
         """Go down by ``rows``, or up; as far as there are some."""
-        raise NotImplementedError
 
     def action_page_by(self, pages: int) -> None:
         """Go by what is visible, but for one line."""

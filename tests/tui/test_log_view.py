@@ -392,10 +392,7 @@ def test_a_pattern_without_end_keeps_no_key_waiting_and_the_search_ends() -> Non
         await it.type(r"step=\d+ loss=0.\d+$")
         await it.press("enter")
         await it.until("330")
-        await it.until(lambda: bool(view.choices.query and view.choices.query.spans(_line(view))))
+        line = next(row.text for row in view.window.rows if "loss" in row.text)
+        await it.until(lambda: bool(view.choices.query and view.choices.query.spans(line)))
 
     drive(story)
-
-
-def _line(view: LogView) -> str:
-    return next(row.text for row in view.window.rows if "loss" in row.text)

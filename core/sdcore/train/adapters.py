@@ -28,7 +28,7 @@ from sdcore.errors import NotReadyError, UsageError
 from sdcore.runs.files import sync_folder
 from sdcore.runs.paths import LORA_WEIGHTS
 from sdcore.task.train_spec import TrainSpec
-from sdcore.train.checkpoint import DiskFullError, means_full
+from sdcore.train.checkpoint import unpublished
 from sdcore.train.parts import HostMemory, Write
 from sdcore.train.randomness import Stream, normal
 
@@ -256,12 +256,7 @@ def publish(folder: Path, adapters: Adapters) -> int:
         sync_folder(folder)
     except (OSError, SafetensorError) as error:
         aside.unlink(missing_ok=True)
-        kind = DiskFullError if means_full(error) else NotReadyError
-        raise kind(
-            f"the adapters could not be written to {folder}",
-            cause=str(error),
-            remedy="make room there, then resume: the last checkpoint holds the trained weights",
-        ) from error
+        raise unpublished("adapters", folder, error) from error
     return final.stat().st_size
 
 

@@ -232,6 +232,16 @@ def means_full(error: Exception) -> bool:
     )  # safetensors has words alone
 
 
+def unpublished(what: str, folder: Path, error: Exception) -> SdError:
+    """Return what to raise when ``what``, a run's result, could not be written to ``folder``."""
+    kind = DiskFullError if means_full(error) else NotReadyError
+    return kind(
+        f"the {what} could not be written to {folder}",
+        cause=str(error),
+        remedy="make room there, then resume: the last checkpoint holds the trained weights",
+    )
+
+
 def _publish(partial: Path, final: Path) -> None:
     if final.exists():
         _delete(final)  # of the same step, from an attempt whose copy did not validate

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from sdcore.errors import NotReadyError
 from sdcore.runs.files import read_json, sync_folder, write_json
-from sdcore.train.checkpoint import DiskFullError, means_full
+from sdcore.train.checkpoint import unpublished
 from sdcore.train.models import Models, Source
 
 _PARTIAL = ".partial"
@@ -49,12 +49,7 @@ def save(target: Path, unet: UNet2DConditionModel, models: Models) -> int:
         _move_in(aside, target)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)  # else it holds the space a retry needs
-        kind = DiskFullError if means_full(error) else NotReadyError
-        raise kind(
-            f"the pipeline could not be written to {target}",
-            cause=str(error),
-            remedy="make room there, then resume: the last checkpoint holds the trained weights",
-        ) from error
+        raise unpublished("pipeline", target, error) from error
     return total
 
 

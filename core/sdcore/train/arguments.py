@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from sdcore.errors import UsageError
-from sdcore.task.train_spec import LORA_FIELDS, PLATFORM_ENV, TrainSpec
+from sdcore.task.agreement import LORA_FIELDS
+from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
 from sdcore.text import clean_line
 
 _HELP = "python -m sdcore.train --help lists the flags"

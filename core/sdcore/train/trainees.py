@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from sdcore.errors import NotReadyError
 from sdcore.runs.paths import LORA_WEIGHTS
-from sdcore.task.train_spec import LORA_FIELDS, TrainSpec
+from sdcore.task.agreement import LORA_FIELDS
+from sdcore.task.train_spec import TrainSpec
 from sdcore.train import adapters, models, pipeline
 from sdcore.train.adapters import Adapters, AdaptersPart
 from sdcore.train.encoder import freeze

@@ -1,0 +1,56 @@
+"""Which settings of a training make no sense together.
+
+Apart from the settings themselves, which are long enough as a table.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sdcore.task.train_spec import TrainSpec
+
+# The settings that change what adapters are; each is refused without ``train_lora``.
+LORA_FIELDS = ("rank", "lora_alpha", "lora_target_modules", "lora_dropout", "train_text_encoder")
+
+
+def conflict(spec: "TrainSpec") -> str | None:
+    """Say which two settings make no sense together, and what to do."""
+    if spec.dream_training and spec.input_perturbation:
+        return "dream_training and input_perturbation cannot be combined"
+    lora = _lora_alone(spec)
+    if lora is not None:
+        return lora
+    if spec.save_single_file and spec.train_lora:
+        return (
+            "save_single_file with train_lora: adapters are one file already, which image programs "
+            "load beside a model; leave save_single_file out"
+        )
+    if spec.use_8bit_adam and spec.optimizer != "adamw":
+        return f"use_8bit_adam is a form of adamw; leave it out, or optimizer {spec.optimizer}"
+    if spec.scale_lr and spec.optimizer == "prodigy":
+        return "prodigy finds the rate for its batch itself; leave scale_lr out"
+    if spec.rescale_betas_zero_snr and spec.prediction_type == "epsilon":
+        return (
+            "rescale_betas_zero_snr with prediction_type epsilon: at the last timestep the input "
+            "is the noise itself, and there is nothing to learn; use v_prediction"
+        )
+    if spec.timestep_bias_strategy == "range":
+        begin, end = spec.timestep_bias_begin, spec.timestep_bias_end
+        if begin >= end:
+            return f"timestep_bias_begin {begin} must be below timestep_bias_end {end}"
+    if spec.validation_split > 1 and not spec.validation_split.is_integer():
+        return f"validation_split {spec.validation_split:g} is neither a share nor a whole number"
+    return None
+
+
+def _lora_alone(spec: "TrainSpec") -> str | None:
+    """Say which setting of LoRA was changed for a training of the whole model."""
+    if spec.train_lora:
+        return None
+    fields = type(spec).model_fields
+    for name in LORA_FIELDS:
+        if getattr(spec, name) != fields[name].default:
+            return (
+                f"{name} is a setting of LoRA, and train_lora is off: all weights of the U-Net "
+                f"would be trained; set train_lora, or leave {name} out"
+            )
+    return None

@@ -165,6 +165,9 @@ class PictureGrid(Widget):
 
     def _ask(self) -> None:
         width, height = self.size
+        limit = self.styles.max_height
+        if limit is not None and limit.cells is not None:
+            height = min(height, limit.cells)  # just set, the size does not know of it yet
         if not width or not height:
             return
         coarse = 8 if cast("SdTui", self.app).settings.slow else 1

@@ -147,23 +147,27 @@ def _spread(times: list[float]) -> str:
 
 
 def _answer(it: PtyConsole, key: str) -> float:
-    """Press a key and wait until other panes stand on the screen, or a pane shows another thing.
+    """Time from a key until what shows other panes, or another thing in a pane, has come.
 
-    What changes by itself, the lines of a log for one, does not count.
+    What changes by itself, the lines of a log for one, does not count; nor does the time that the
+    emulator takes to draw what came.
     """
 
     def shown() -> list[str]:
-        return re.findall(r"── (\w+)", it.text())
+        return re.findall(r"── (\w+)", it.drawn())
 
     time.sleep(0.3)  # what the key before it set off is over
+    it.text()
     before = shown()
     begun = time.monotonic()
     it.press(key)
-    while shown() == before:
-        if time.monotonic() - begun > 5:
-            raise TimeoutError(it.text())
-        time.sleep(0.001)
-    return time.monotonic() - begun
+    while time.monotonic() - begun < 5:
+        came = it.draw()
+        if came is None:
+            time.sleep(0.001)
+        elif shown() != before:
+            return came - begun
+    raise TimeoutError(it.text())
 
 
 def long_run(args: argparse.Namespace) -> Rows:

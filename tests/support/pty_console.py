@@ -10,6 +10,7 @@ import sys
 import termios
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -62,6 +63,7 @@ class PtyConsole:
         self.sent, self.stream = 0, bytearray()
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
+        self._pieces: deque[tuple[float, bytes]] = deque()  # when it came; not drawn yet
         self._lock = threading.Lock()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -80,13 +82,29 @@ class PtyConsole:
             with self._lock:
                 self.sent += len(piece)
                 self.stream += piece
-                self._stream.feed(piece)
+                # Drawn by who looks: the emulator is slow, and what is sent must not wait for it.
+                self._pieces.append((time.monotonic(), piece))
             for question, answer in _ANSWERS.items():
                 if question in piece:
                     os.write(self._main, answer)
 
     def text(self) -> str:
         """Return what the terminal shows."""
+        while self.draw() is not None:
+            pass
+        return self.drawn()
+
+    def draw(self) -> float | None:
+        """Draw the next piece of what came; return when it came, None if all is drawn."""
+        with self._lock:
+            if not self._pieces:
+                return None
+            came, piece = self._pieces.popleft()
+            self._stream.feed(piece)
+            return came
+
+    def drawn(self) -> str:
+        """Return what the terminal shows as far as it is drawn."""
         with self._lock:
             return "\n".join(line.rstrip() for line in self.screen.display)
 
@@ -96,6 +114,7 @@ class PtyConsole:
 
     def resize(self, columns: int, rows: int) -> None:
         """Change the size of the terminal."""
+        self.text()
         with self._lock:
             self.screen.resize(rows, columns)
         self._size(rows, columns)

@@ -8,6 +8,7 @@ import asyncio
 import gc
 import importlib
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -15,6 +16,7 @@ from typing import Any, ClassVar, cast
 from weakref import WeakKeyDictionary
 
 from textual.binding import Binding, BindingType
+from textual.events import Event, InputEvent
 from textual.message import Message
 from textual.screen import Screen
 
@@ -29,6 +31,7 @@ from sdtui.screens.base import ConsoleScreen
 from sdtui.screens.tasks_list import Listing
 from sdtui.settings import Keeper, Settings, without
 from sdtui.theme import THEMES, variables_for
+from sdtui.tidying import Tidier
 from sdtui.widgets.bars import SCREENS
 from sdtui.wire import METER, CountingDriver, Wire
 
@@ -36,6 +39,7 @@ _HOME = "tasks"
 _STYLES = Path(__file__).parent / "styles"
 _LATER_STYLES = ("new", "run", "log", "gpu", "images", "compare")
 _KEEP_S = 2.0  # that leaving waits for settings to be written
+_ANSWER_S = 0.08  # that a key gets to be answered, before what is new is drawn
 _NEEDS_RUN = {"run", "log", "gpu", "images"}
 
 
@@ -111,6 +115,8 @@ class SdTui(Wire):
         self.sends_changes = self.settings.frames == "changed"
         self.view = View()
         self._newest: View | None = None
+        self._typed = 0.0  # when a person last did something, on the monotonic clock
+        self._tidier: Tidier | None = None  # none where Python collects as ever: in tests
         self.listing = Listing()
         self.overlaid: dict[str, tuple[str, ...]] = {}  # by the id of the run they are laid over
         self.hub = hub or Hub(self.settings.period_s)
@@ -165,17 +171,12 @@ class SdTui(Wire):
         # with it, and nothing may then be written: that one ends us at once.
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.exit, None, 128 + signal.SIGTERM)
-        self.set_interval(2.0, self._draw_bars)
+        self.set_interval(2.0, self._look_round)
 
     def on_ready(self) -> None:
-        """Do what the first picture did not need.
-
-        Garbage is collected from now on, but never looked for among what was loaded to begin with:
-        that takes longer than a key may.
-        """
+        """Do what the first picture did not need."""
         if not gc.isenabled():
-            gc.freeze()
-            gc.enable()
+            self._tidier = Tidier()
         # After the first picture, but before the other screens: a file that comes with its screen
         # has Textual parse every other anew.
         self.stylesheet.read_all([_STYLES / f"{name}.tcss" for name in _LATER_STYLES])
@@ -198,8 +199,13 @@ class SdTui(Wire):
             self.post_message(self.Seen())
 
     def on_sd_tui_seen(self) -> None:
-        """Draw what is new."""
-        self.catch_up()
+        """Draw what is new; but a key that was just pressed is answered first."""
+        new, old = self._newest, self.view
+        same = new is not None and new.run is not None and old.run is not None
+        if same and time.monotonic() - self._typed < _ANSWER_S:
+            self.set_timer(_ANSWER_S, self.catch_up)
+        else:
+            self.catch_up()
 
     def catch_up(self, but: ConsoleScreen | None = None) -> None:
         """Draw the newest view on every open screen, unless that was done.
@@ -232,6 +238,17 @@ class SdTui(Wire):
         """Return the open screens that can be drawn in."""
         own = [screen for screen in self.screen_stack if isinstance(screen, ConsoleScreen)]
         return [screen for screen in own if screen.whole]
+
+    async def on_event(self, event: Event) -> None:
+        """Take note of what a person does."""
+        if isinstance(event, InputEvent):
+            self._typed = time.monotonic()
+        await super().on_event(event)
+
+    def _look_round(self) -> None:
+        self._draw_bars()
+        if self._tidier is not None:
+            self._tidier.tidy(self._typed)
 
     def _draw_bars(self) -> None:
         for screen in self._whole_screens():

@@ -9,6 +9,9 @@ from sdcore.errors import ExitCode, UsageError
 from sdtui.live.hub import Hub
 from sdtui.settings import Settings, load_settings
 
+# A key waits this long for a thread that reads a log; Python's own 5 ms come several times a key.
+_SWITCH_S = 0.0005
+
 
 def open_console(*, read_only: bool = False) -> int:
     """Run the console until it is left; return an exit code of ``ExitCode``.
@@ -24,7 +27,8 @@ def open_console(*, read_only: bool = False) -> int:
         )
     settings = load_settings()
     prepare(settings)
-    gc.disable()  # nothing that is imported is garbage; the app enables it
+    gc.disable()  # nothing that is imported is garbage; see ``tidying``
+    sys.setswitchinterval(_SWITCH_S)
     hub = Hub(settings.period_s)
     hub.start()  # the runs are read while Textual is imported
     from sdtui.app import SdTui  # noqa: PLC0415  # after the environment is set

@@ -63,7 +63,8 @@ class RunScreen(ConsoleScreen):
     def __init__(self) -> None:
         super().__init__()
         self._shown: str | None = None  # id of the run the panes show
-        self._every: int | None = None
+        self._every: int | None = None  # steps between two checkpoints
+        self._every_of: str | None = None  # of this run
 
     def body(self) -> ComposeResult:
         """Header, panes, and the log over the full width: full rows scroll at the least cost."""
@@ -112,7 +113,9 @@ class RunScreen(ConsoleScreen):
         self._shown = None
 
     def _begin(self, run: RunDir) -> None:
-        self._shown, self._every = run.id, None
+        self._shown = run.id
+        if self._every_of != run.id:
+            self._every, self._every_of = None, run.id
         self.console_app.hub.overlay(self.console_app.overlaid.get(run.id, ()))
         self._read_task(run)
 
@@ -145,7 +148,7 @@ class RunScreen(ConsoleScreen):
         self.app.call_from_thread(self._take_interval, run, every)
 
     def _take_interval(self, run: RunDir, every: int | None) -> None:
-        if self._shown == run.id:
+        if self._shown == run.id and every != self._every:
             self._every = every
             self.redraw()
 

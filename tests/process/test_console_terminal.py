@@ -110,6 +110,8 @@ def test_a_secret_in_the_form_is_on_no_screen_and_in_no_file(tmp_path: Path) -> 
                 it.quiet(0.4)
                 it.press("\r")
                 it.quiet(0.4)
+                # An input method composes where the terminal's cursor stands.
+                assert "+ variable" in it.text().split("\n")[it.screen.cursor.y]
         it.press("\x19")  # copies the command
         it.quiet(1.5)
         seen = it.text()

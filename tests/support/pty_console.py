@@ -35,6 +35,7 @@ class PtyConsole:
     Attributes:
         sent: Bytes that came so far.
         stream: The same bytes, to look for what must not be among them.
+        screen: Of the emulator, as far as it is drawn: ``text`` draws all.
     """
 
     def __init__(

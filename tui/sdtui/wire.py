@@ -163,7 +163,10 @@ class Wire(App[Any]):
         first = self._frames is None
         if self._frames is None:
             self._frames = Frames()
-        cursor = self.screen.outer_size.clamp_offset(self.cursor_position)
+        # A field tells where its cursor is when it changes, not when it is moved or just placed; an
+        # input method composes there.
+        placed = getattr(self.screen.focused, "cursor_screen_offset", self.cursor_position)
+        cursor = self.screen.outer_size.clamp_offset(placed)
         colors = self.console._color_system or ColorSystem.TRUECOLOR  # noqa: SLF001
         data = self._frames.render(
             update, (self.size.width, self.size.height), (cursor.x, cursor.y), colors

@@ -62,28 +62,42 @@ class Plain:
         rescaled = (roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])
         return (rescaled**2).float()
 
-    def pixels(self, row: dict[str, Any], flip: bool) -> Tensor:
-        image = Image.open(self.data / row["file_name"]).convert("RGB")
-        values = torch.from_numpy(np.array(image)).float().permute(2, 0, 1) / 127.5 - 1
-        return values.flip(-1) if flip else values
+    def pixels(self, row: dict[str, Any], position: int) -> Tensor:
+        values = self.values(self.image(row))
+        return values.flip(-1) if self.flips(position) else values
+
+    def image(self, row: dict[str, Any]) -> Image.Image:
+        return Image.open(self.data / row["file_name"]).convert("RGB")
+
+    def values(self, image: Image.Image) -> Tensor:
+        return torch.from_numpy(np.array(image)).float().permute(2, 0, 1) / 127.5 - 1
 
     def caption(self, row: dict[str, Any], position: int) -> str:
         empty = uniform(SEED, Stream.EMPTY_CAPTION, position) < self.spec.proportion_empty_prompts
         return "" if empty else row["text"]
 
-    def encoded(self, positions: list[int]) -> tuple[Tensor, Tensor]:
-        rows = [self.rows[self.order.row(p)] for p in positions]
-        flips = [self.spec.random_flip and uniform(SEED, Stream.FLIP, p) < 0.5 for p in positions]
-        with torch.no_grad():
-            images = torch.stack([self.pixels(r, f) for r, f in zip(rows, flips, strict=True)])
-            posterior = self.vae.encode(images).latent_dist
-            eps = normal(SEED, Stream.POSTERIOR, positions, tuple(posterior.mean.shape[1:]))
-            latents = (posterior.mean + posterior.std * eps) * self.vae.config.scaling_factor
-            ids = self.tokenizer(
-                [self.caption(r, p) for r, p in zip(rows, positions, strict=True)],
-                max_length=77, padding="max_length", truncation=True, return_tensors="pt",
-            ).input_ids  # fmt: skip
-            return latents, self.text(ids, return_dict=False)[0]
+    def flips(self, position: int) -> bool:
+        return self.spec.random_flip and uniform(SEED, Stream.FLIP, position) < 0.5
+
+    @torch.no_grad()
+    def encoded(self, positions: list[int]) -> Tensor:
+        pairs = [(self.rows[self.order.row(p)], p) for p in positions]
+        images = torch.stack([self.pixels(row, p) for row, p in pairs])
+        posterior = self.vae.encode(images).latent_dist
+        eps = normal(SEED, Stream.POSTERIOR, positions, tuple(posterior.mean.shape[1:]))
+        return (posterior.mean + posterior.std * eps) * self.vae.config.scaling_factor  # type: ignore[no-any-return]
+
+    def ids(self, tokenizer: Any, positions: list[int]) -> Tensor:
+        captions = [self.caption(self.rows[self.order.row(p)], p) for p in positions]
+        return tokenizer(  # type: ignore[no-any-return]
+            captions, max_length=77, padding="max_length", truncation=True, return_tensors="pt"
+        ).input_ids
+
+    @torch.no_grad()
+    def conditions(self, positions: list[int]) -> dict[str, Any]:
+        """Return what the U-Net is given beside noisy latents and timestep."""
+        ids = self.ids(self.tokenizer, positions)
+        return {"encoder_hidden_states": self.text(ids, return_dict=False)[0]}
 
     def timestep(self, position: int) -> int:
         """As diffusers' SDXL script weighs them, drawn by walking along the weights."""
@@ -104,7 +118,7 @@ class Plain:
 
     def losses(self, positions: list[int]) -> Tensor:
         spec = self.spec
-        latents, text = self.encoded(positions)
+        latents, told = self.encoded(positions), self.conditions(positions)
         noise = normal(SEED, Stream.NOISE, positions, tuple(latents.shape[1:]))
         noise += spec.noise_offset * normal(SEED, Stream.OFFSET, positions, (4, 1, 1))
         extra = normal(SEED, Stream.PERTURBATION, positions, tuple(latents.shape[1:]))
@@ -116,10 +130,10 @@ class Plain:
         target = signal * noise - spread * latents if velocity else noise
         if spec.dream_training:
             with torch.no_grad():
-                guess = self.unet(noisy, t, text, return_dict=False)[0]
+                guess = self.unet(noisy, t, **told, return_dict=False)[0]
             rest = spread**spec.dream_detail_preservation * (noise - guess)
             noisy, target = noisy + spread * rest, target + rest
-        predicted = self.unet(noisy, t, text, return_dict=False)[0]
+        predicted = self.unet(noisy, t, **told, return_dict=False)[0]
         losses = F.mse_loss(predicted, target, reduction="none").mean(dim=(1, 2, 3))
         if spec.snr_gamma is None:
             return losses

@@ -6,6 +6,7 @@
         --resolution 32 --train_batch_size 2 --max_train_steps 4 --report_to none
 
 The VAE halves the side (32 px become 16 latents), the text encoder takes 77 tokens of 8 numbers.
+``make_sdxl`` writes one with two text encoders, of 8 and 12 numbers, that is told sizes.
 """
 
 # ruff: noqa: PLC0415 - tests of the console must be able to import this without torch
@@ -61,7 +62,7 @@ def make_pipeline(
         StableDiffusionPipeline,
         UNet2DConditionModel,
     )
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextConfig, CLIPTextModel
 
     some = sizes or Sizes()
     with torch.random.fork_rng(devices=[]):
@@ -85,16 +86,80 @@ def make_pipeline(
                 vocab_size=514, bos_token_id=512, eos_token_id=513, pad_token_id=513,
             )
         )  # fmt: skip
-    tokenizer = CLIPTokenizer(vocab=_byte_vocabulary(), merges=[], model_max_length=77)
     scheduler = DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
         set_alpha_to_one=False, steps_offset=1, prediction_type=prediction_type,
     )  # fmt: skip
     StableDiffusionPipeline(
-        vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler,
+        vae=vae, text_encoder=text, tokenizer=_tokenizer(), unet=unet, scheduler=scheduler,
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     ).save_pretrained(folder)  # fmt: skip
     return folder
+
+
+def make_sdxl(folder: Path, *, seed: int = 0, **index: Any) -> Path:
+    """Write a complete SDXL pipeline with random weights.
+
+    Args:
+        folder: Where to; must not exist.
+        seed: Of the weights.
+        index: What ``model_index.json`` says beside the parts.
+    """
+    import torch
+    from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        parts = {
+            "unet": _sdxl_unet(),
+            "vae": AutoencoderKL(
+                block_out_channels=(4, 8), in_channels=3, out_channels=3, latent_channels=4,
+                down_block_types=("DownEncoderBlock2D",) * 2,
+                up_block_types=("UpDecoderBlock2D",) * 2, norm_num_groups=2, sample_size=32,
+                scaling_factor=0.13025,
+            ),
+            "text_encoder": _clip(8, pooled=None),
+            "text_encoder_2": _clip(12, pooled=6, hidden_act="gelu"),
+        }  # fmt: skip
+    scheduler = EulerDiscreteScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1,
+        timestep_spacing="leading",
+    )  # fmt: skip
+    StableDiffusionXLPipeline(
+        **parts, scheduler=scheduler, tokenizer=_tokenizer(), tokenizer_2=_tokenizer("!"), **index
+    ).save_pretrained(folder)
+    return folder
+
+
+def _sdxl_unet() -> Any:
+    """A U-Net told 6 pooled numbers and 6 sizes of 4 numbers each, with transformers of 1 and 2."""
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
+        block_out_channels=(4, 8), layers_per_block=1, sample_size=16, in_channels=4,
+        out_channels=4, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=20,
+        norm_num_groups=2, attention_head_dim=[1, 2], transformer_layers_per_block=[1, 2],
+        use_linear_projection=True, addition_embed_type="text_time", addition_time_embed_dim=4,
+        projection_class_embeddings_input_dim=6 + 6 * 4,
+    )  # fmt: skip
+
+
+def _clip(width: int, *, pooled: int | None, **options: Any) -> Any:
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    config = CLIPTextConfig(
+        hidden_size=width, intermediate_size=2 * width, num_hidden_layers=3,
+        num_attention_heads=2, vocab_size=514, bos_token_id=512, eos_token_id=513,
+        pad_token_id=513, projection_dim=pooled or 512, **options,
+    )  # fmt: skip
+    return CLIPTextModel(config) if pooled is None else CLIPTextModelWithProjection(config)
+
+
+def _tokenizer(pad: str = "<|endoftext|>") -> Any:
+    from transformers import CLIPTokenizer
+
+    return CLIPTokenizer(vocab=_byte_vocabulary(), merges=[], model_max_length=77, pad_token=pad)
 
 
 def make_dataset(

@@ -1,7 +1,8 @@
 """Looks at a data set before a run: what is in it, and what would spoil the training."""
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from sdcore.checks.findings import Finding
 from sdcore.checks.tokens import CLIP_LENGTH, TokenCounter
 from sdcore.data import BadImageError, DataIndex, DataProblems, Few, decode_image
+from sdcore.data.buckets import Buckets, Size, too_small
 from sdcore.data.wording import SHOWN, listed, shown
 from sdcore.units import count
 
@@ -38,8 +40,9 @@ class DatasetFacts:
         too_long: Captions beyond it, with examples; None when no tokenizer was at hand.
         images_checked: How many images were decoded; all when it equals ``images``.
         corrupt: Images that cannot be decoded, among those checked; each with its cause.
-        upscaled: Images with a side below the resolution, among those checked.
+        upscaled: Images with a side below the resolution, among those checked; none with buckets.
         resolution: Side of the training square, px.
+        buckets: How many of those checked go to each size; None without buckets.
         problems: What is odd about files and rows.
     """
 
@@ -54,6 +57,7 @@ class DatasetFacts:
     upscaled: Few
     resolution: int
     problems: DataProblems
+    buckets: Mapping[Size, int] | None = None
 
     def words(self) -> str:
         """Describe the set in one line."""
@@ -66,7 +70,13 @@ class DatasetFacts:
         )
         if self.unique_captions != self.captions:
             texts += f" ({self.unique_captions:,} different)"
-        return f"{kept}, {texts}, {_FORMS.get(self.form, self.form)}, {looked}"
+        line = f"{kept}, {texts}, {_FORMS.get(self.form, self.form)}, {looked}"
+        return line if self.buckets is None else f"{line}; {self._bucket_words(self.buckets)}"
+
+    def _bucket_words(self, buckets: Mapping[Size, int]) -> str:
+        fullest = sorted(buckets.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
+        shown_ones = [f"{wide}x{high}: {number:,}" for (wide, high), number in fullest]
+        return f"{count(len(buckets), 'bucket')}, {listed(shown_ones, len(buckets))}"
 
 
 def dataset_facts(
@@ -76,6 +86,7 @@ def dataset_facts(
     resolution: int,
     sample: int | None,
     budget_s: float = BUDGET_S,
+    buckets: Buckets | None = None,
 ) -> DatasetFacts:
     """Gather the facts; decodes images until all are seen or the time is up.
 
@@ -85,13 +96,20 @@ def dataset_facts(
         resolution: Side of the training square, px.
         sample: Most images to decode; None for as many as the time allows.
         budget_s: Seconds for decoding.
+        buckets: The sizes that images are trained in, if not the one square.
 
     Raises:
         NotReadyError: The tokenizer or an image file cannot be read.
     """
     texts = dict.fromkeys(text for row in index.rows for text in row.captions)
     counter = TokenCounter(tokenizer_folder) if tokenizer_folder else None
-    checked, corrupt, small = _look(index, resolution, sample, budget_s)
+    checked, corrupt, sizes = _look(index, sample, budget_s)
+    targets, unfit = _targets(index, sizes, buckets) if buckets else (None, [])
+    small = [
+        f"{index.rows[row].name} ({width} x {height})"
+        for row, (width, height) in sizes
+        if buckets is None and min(width, height) < resolution
+    ]
     return DatasetFacts(
         form=index.form,
         images=len(index),
@@ -100,10 +118,11 @@ def dataset_facts(
         token_limit=counter.limit if counter else CLIP_LENGTH,
         too_long=_too_long(counter, list(texts)) if counter else None,
         images_checked=checked,
-        corrupt=tuple(corrupt),
-        upscaled=Few.of(small),
+        corrupt=tuple(sorted(corrupt + unfit, key=lambda fault: fault.name)),
+        upscaled=Few.of(sorted(small)),
         resolution=resolution,
         problems=index.problems,
+        buckets=targets,
     )
 
 
@@ -139,12 +158,13 @@ def spread(total: int) -> Iterator[int]:
 
 
 def _look(
-    index: DataIndex, resolution: int, sample: int | None, budget_s: float
-) -> tuple[int, list[Fault], list[str]]:
-    """Decode images until ``sample`` or the time is up; return how many, the bad, the small."""
+    index: DataIndex, sample: int | None, budget_s: float
+) -> tuple[int, list[Fault], list[tuple[int, Size]]]:
+    """Decode images until ``sample`` or the time is up; return how many, the bad, the sizes."""
     limit = len(index) if sample is None else min(sample, len(index))
     order = spread(len(index))
-    corrupt, small = [], []
+    corrupt: list[Fault] = []
+    sizes: list[tuple[int, Size]] = []
     end, done = time.monotonic() + budget_s, 0
     with ThreadPoolExecutor(_THREADS, "check") as pool:
         while done < limit and (done == 0 or time.monotonic() < end):
@@ -152,10 +172,25 @@ def _look(
             for row, found in zip(group, pool.map(lambda r: _decode(index, r), group), strict=True):
                 if isinstance(found, Fault):
                     corrupt.append(found)
-                elif min(found) < resolution:
-                    small.append(f"{index.rows[row].name} ({found[0]} x {found[1]})")
+                else:
+                    sizes.append((row, found))
             done += len(group)
-    return done, sorted(corrupt, key=lambda fault: fault.name), sorted(small)
+    return done, corrupt, sizes
+
+
+def _targets(
+    index: DataIndex, sizes: Sequence[tuple[int, Size]], buckets: Buckets
+) -> tuple[Mapping[Size, int], list[Fault]]:
+    """Return how many images go to each size, and those too small for any."""
+    targets: Counter[Size] = Counter()
+    unfit = []
+    for row, (width, height) in sizes:
+        target = buckets.size_for(width, height)
+        if target is None:
+            unfit.append(Fault(index.rows[row].name, too_small(width, height, buckets)))
+        else:
+            targets[target] += 1
+    return targets, unfit
 
 
 def _decode(index: DataIndex, row: int) -> Fault | tuple[int, int]:

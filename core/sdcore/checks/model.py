@@ -6,15 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdcore.checks.findings import Finding
 from sdcore.checks.weights import broken, count_parameters, is_pointer, weight_files
-from sdcore.data.wording import listed, shown
+from sdcore.data.wording import shown
 from sdcore.errors import NotReadyError
 from sdcore.text import from_home
 
-_PIPELINE = "StableDiffusionPipeline"
-_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-_FAMILIES = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}
+SDXL = "SDXL"
+_FAMILIES = {768: "SD 1.x", 1024: "SD 2.x"}
+# Of each pipeline that can be trained: tokenizers and text encoders.
+_TEXT_PARTS = {
+    "StableDiffusionPipeline": (("tokenizer",), ("text_encoder",)),
+    "StableDiffusionXLPipeline": (
+        ("tokenizer", "tokenizer_2"),
+        ("text_encoder", "text_encoder_2"),
+    ),
+}
+PIPELINES = tuple(_TEXT_PARTS)
+_SHIFTS = ("latents_mean", "latents_std", "shift_factor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +33,18 @@ class ModelFacts:
         source: The folder or hub id that was asked for.
         folder: Where it lies; None for a model of the hub that is not on this machine.
         pipeline: Class named in model_index.json; None where there is none.
-        family: ``SD 1.x``, ``SD 2.x``, ``SDXL``, or ``tiny`` for other text widths.
+        family: Of the U-Net: ``SD 1.x``, ``SD 2.x``, ``SDXL``, or ``tiny`` for other text widths.
         parameters: Of the U-Net, from the headers of its safetensors; None if not readable.
         dtype: Precision of the stored U-Net weights.
+        vae: Another VAE that is used instead of the model's own.
         vae_factor: Pixels per latent pixel, along a side.
+        side: Of the squares the U-Net was made for, px.
         unet_factor: How often the U-Net halves its input, as a factor.
         latent_channels: Channels of the latents.
         unet_channels: Channels the U-Net takes.
         prediction_type: Of the scheduler.
+        scheduler: Its class.
+        vae_shifts: Whether the VAE's latents are scaled by more than one factor.
         missing: Parts or files that are not there.
         pointers: Files that are Git LFS pointers, or empty.
         pickled: Weight files in ``.bin`` form with no safetensors beside them.
@@ -46,11 +58,15 @@ class ModelFacts:
     family: str | None = None
     parameters: int | None = None
     dtype: str | None = None
+    vae: str | None = None
+    side: int | None = None
     vae_factor: int | None = None
     unet_factor: int | None = None
     latent_channels: int | None = None
     unet_channels: int | None = None
     prediction_type: str | None = None
+    scheduler: str | None = None
+    vae_shifts: bool = False
     missing: tuple[str, ...] = ()
     pointers: tuple[str, ...] = ()
     pickled: tuple[str, ...] = ()
@@ -72,7 +88,11 @@ class ModelFacts:
 
 
 def model_facts(
-    source: str, revision: str | None, variant: str | None, cache_dir: str | None
+    source: str,
+    revision: str | None,
+    variant: str | None,
+    cache_dir: str | None,
+    vae: str | None = None,
 ) -> ModelFacts:
     """Read what a pipeline folder, or a copy of a hub model on this machine, says of itself.
 
@@ -81,6 +101,7 @@ def model_facts(
         revision: Of the hub model.
         variant: Of the weight files, e.g. ``fp16``.
         cache_dir: Where hub downloads are kept.
+        vae: Folder or hub id of a VAE to use instead of the model's own.
 
     Raises:
         NotReadyError: No such folder; a single file; or a configuration that cannot be read.
@@ -91,12 +112,15 @@ def model_facts(
     index = _config(folder / "model_index.json")
     if index is None:
         return ModelFacts(source, str(folder), variant=variant)
+    vae_folder = _vae_folder(folder, vae, cache_dir)
     unet = _config(folder / "unet" / "config.json") or {}
-    vae = _config(folder / "vae" / "config.json") or {}
+    vae_config = (_config(vae_folder / "config.json") or {}) if vae_folder else {}
     scheduler = _config(folder / "scheduler" / "scheduler_config.json") or {}
-    missing, pointers, pickled, variants = _files(folder, variant)
-    parameters, dtype = count_parameters(weight_files(folder / "unet", variant))
     name = index.get("_class_name")
+    files = _Files(folder, variant, vae_folder, *_TEXT_PARTS.get(str(name), ((), ())))
+    missing, pointers, pickled, variants = files.faults()
+    parameters, dtype = count_parameters(weight_files(folder / "unet", variant))
+    factor = _factor(vae_config)
     return ModelFacts(
         source=source,
         folder=str(folder),
@@ -104,41 +128,21 @@ def model_facts(
         family=_family(unet) if unet else None,
         parameters=parameters,
         dtype=dtype,
-        vae_factor=_factor(vae),
+        vae=vae,
+        side=_side(unet, factor),
+        vae_factor=factor,
         unet_factor=_factor(unet),
-        latent_channels=_integer(vae.get("latent_channels")),
+        latent_channels=_integer(vae_config.get("latent_channels")),
         unet_channels=_integer(unet.get("in_channels")),
         prediction_type=str(scheduler.get("prediction_type", "epsilon")) if scheduler else None,
+        scheduler=str(scheduler["_class_name"]) if "_class_name" in scheduler else None,
+        vae_shifts=any(vae_config.get(name) for name in _SHIFTS),
         missing=missing,
         pointers=pointers,
         pickled=pickled,
         variants=variants,
         variant=variant,
     )
-
-
-def model_findings(facts: ModelFacts, *, resolution: int) -> list[Finding]:
-    """Judge the facts. Pure.
-
-    Args:
-        facts: From ``model_facts``.
-        resolution: Side of the training square, px.
-    """
-    name = shown(facts.source, 300)
-    if facts.folder is None:
-        return [
-            Finding(
-                "warning",
-                f"the model {name} cannot be checked",
-                cause="it is not on this machine; it is looked for on the hub when the run starts",
-                remedy="check the name and the network, or give a local pipeline folder",
-            )
-        ]
-    if facts.pipeline is None:
-        return [_no_pipeline(facts)]
-    if facts.pipeline != _PIPELINE or facts.family == "SDXL":
-        return [_other_pipeline(facts)]
-    return [*_file_findings(facts), *_shape_findings(facts, resolution)]
 
 
 def _find(source: str, revision: str | None, cache_dir: str | None) -> Path | None:
@@ -152,23 +156,52 @@ def _find(source: str, revision: str | None, cache_dir: str | None) -> Path | No
             remedy="convert it once: StableDiffusionPipeline.from_single_file(FILE)"
             ".save_pretrained(FOLDER)",
         )
-    if source.startswith(("/", ".", "~")) or source.count("/") > 1 or not source:
+    if _is_path(source):
         raise NotReadyError(
             f"the model folder {shown(source, 300)} does not exist",
             cause="there is no folder of that name on this machine",
             remedy="check the path, or give the id of a model on the hub",
         )
-    return _in_hub_cache(source, revision, cache_dir)
+    return _in_hub_cache(source, "model_index.json", revision, cache_dir)
 
 
-def _in_hub_cache(source: str, revision: str | None, cache_dir: str | None) -> Path | None:
+def _vae_folder(folder: Path, vae: str | None, cache_dir: str | None) -> Path | None:
+    """Return where the VAE lies; None for one on the hub that is not on this machine.
+
+    Raises:
+        NotReadyError: It is no VAE's folder.
+    """
+    if vae is None:
+        return folder / "vae"
+    path = Path(from_home(vae))
+    if not path.exists() and not _is_path(vae):
+        return _in_hub_cache(vae, "config.json", None, cache_dir)
+    if (path / "config.json").is_file():
+        return path.absolute()
+    cause = "there is no such folder"
+    if path.exists():
+        cause = "it is a single file" if path.is_file() else "its folder holds no config.json"
+    raise NotReadyError(
+        f"the VAE {shown(vae, 300)} cannot be used",
+        cause=cause,
+        remedy="give the folder of a VAE alone, such as the folder vae/ of a pipeline; a file is "
+        "converted by AutoencoderKL.from_single_file(FILE).save_pretrained(FOLDER)",
+    )
+
+
+def _is_path(source: str) -> bool:
+    """Say whether this can be no name of a model on the hub."""
+    return source.startswith(("/", ".", "~")) or source.count("/") > 1 or not source
+
+
+def _in_hub_cache(
+    source: str, file: str, revision: str | None, cache_dir: str | None
+) -> Path | None:
     from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 -- 0.2 s, hub ids only
     from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
 
     try:
-        found = try_to_load_from_cache(
-            source, "model_index.json", cache_dir=cache_dir, revision=revision
-        )
+        found = try_to_load_from_cache(source, file, cache_dir=cache_dir, revision=revision)
     except HFValidationError as error:
         raise NotReadyError(
             f"the model {shown(source, 300)} does not exist",
@@ -198,7 +231,7 @@ def _config(path: Path) -> dict[str, Any] | None:
 def _family(unet: dict[str, Any]) -> str:
     width = unet.get("cross_attention_dim")
     if unet.get("addition_embed_type") == "text_time":
-        return "SDXL"
+        return SDXL
     return _FAMILIES.get(width, "tiny") if isinstance(width, int) else "tiny"
 
 
@@ -208,37 +241,74 @@ def _factor(config: dict[str, Any]) -> int | None:
     return int(2 ** (len(blocks) - 1)) if isinstance(blocks, list) and blocks else None
 
 
+def _side(unet: dict[str, Any], factor: int | None) -> int | None:
+    size = _integer(unet.get("sample_size"))
+    return size * factor if size and factor else None
+
+
 def _integer(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _files(
-    folder: Path, variant: str | None
-) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Return what is missing, what is a pointer, what is pickled only, and other variants."""
-    missing = [f"{part}/" for part in _PARTS if not (folder / part).is_dir()]
-    pointers, pickled, variants = [], [], set()
-    needed = [path for path in _needed(folder) if path.parent.is_dir()]
-    missing += [path.relative_to(folder).as_posix() for path in needed if not path.is_file()]
-    for part in ("unet", "vae", "text_encoder"):
-        if not (folder / part).is_dir():
-            continue
-        files = weight_files(folder / part, variant)
-        if not files and weight_files(folder / part, variant, "bin"):
-            pickled.append(part)
-        elif not files:
-            missing.append(f"{part}/*.safetensors")
-            variants |= set(_variants(folder / part))
-        needed += files
-    pointers = [p.relative_to(folder).as_posix() for p in needed if p.is_file() and is_pointer(p)]
-    return tuple(missing), tuple(pointers), tuple(pickled), tuple(sorted(variants))
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """The files of a pipeline.
 
+    Attributes:
+        folder: Of the pipeline.
+        variant: Of the weights.
+        vae: Folder of the VAE; None where it cannot be looked at.
+        tokenizers: Names of the parts.
+        text_encoders: Names of the parts.
+    """
 
-def _needed(folder: Path) -> Iterator[Path]:
-    yield from (folder / part / "config.json" for part in ("unet", "vae", "text_encoder"))
-    yield folder / "scheduler" / "scheduler_config.json"
-    if not (folder / "tokenizer" / "tokenizer.json").is_file():
-        yield from (folder / "tokenizer" / name for name in ("vocab.json", "merges.txt"))
+    folder: Path
+    variant: str | None
+    vae: Path | None
+    tokenizers: tuple[str, ...]
+    text_encoders: tuple[str, ...]
+
+    def faults(
+        self,
+    ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """Return what is missing, what is a pointer, what is pickled only, and other variants."""
+        needed = [path for path in self._needed() if path.parent.is_dir()]
+        missing = [self._name(part) + "/" for part in self._parts() if not part.is_dir()]
+        missing += [self._name(path) for path in needed if not path.is_file()]
+        pickled, variants = [], set()
+        for part in self._weighty():
+            variant = self.variant if part.parent == self.folder else None
+            files = weight_files(part, variant)
+            if not files and weight_files(part, variant, "bin"):
+                pickled.append(self._name(part))
+            elif not files:
+                missing.append(f"{self._name(part)}/*.safetensors")
+                variants |= set(_variants(part))
+            needed += files
+        pointers = [self._name(path) for path in needed if path.is_file() and is_pointer(path)]
+        return tuple(missing), tuple(pointers), tuple(pickled), tuple(sorted(variants))
+
+    def _name(self, path: Path) -> str:
+        inside = path.is_relative_to(self.folder)
+        return (path.relative_to(self.folder) if inside else path).as_posix()
+
+    def _parts(self) -> list[Path]:
+        names = (*self.text_encoders, *self.tokenizers, "scheduler")
+        vae = [] if self.vae is None else [self.vae]
+        return [self.folder / "unet", *vae, *(self.folder / name for name in names)]
+
+    def _weighty(self) -> list[Path]:
+        """Return the folders that hold weights."""
+        parts = [self.folder / "unet", self.vae, *(self.folder / n for n in self.text_encoders)]
+        return [part for part in parts if part is not None and part.is_dir()]
+
+    def _needed(self) -> Iterator[Path]:
+        yield from (part / "config.json" for part in self._weighty())
+        yield self.folder / "scheduler" / "scheduler_config.json"
+        for name in self.tokenizers:
+            part = self.folder / name
+            if not (part / "tokenizer.json").is_file():
+                yield from (part / "vocab.json", part / "merges.txt")
 
 
 def _variants(folder: Path) -> Iterator[str]:
@@ -246,92 +316,3 @@ def _variants(folder: Path) -> Iterator[str]:
         yield path.name.split(".")[1].split("-")[0]
     if weight_files(folder, None):
         yield ""
-
-
-def _no_pipeline(facts: ModelFacts) -> Finding:
-    return Finding(
-        "error",
-        f"{shown(facts.source, 300)} is not a pipeline folder",
-        cause="it has no model_index.json that names a pipeline class",
-        remedy="give the folder that holds model_index.json, unet/, vae/ and text_encoder/, as "
-        "save_pretrained writes it",
-    )
-
-
-def _other_pipeline(facts: ModelFacts) -> Finding:
-    sdxl = facts.family == "SDXL" or "XL" in (facts.pipeline or "")
-    kind = (
-        "SDXL cannot be trained yet" if sdxl else "only text-to-image Stable Diffusion 1.x and 2.x"
-    )
-    return Finding(
-        "error",
-        f"{shown(facts.source, 300)} is of class {shown(facts.pipeline or '')}",
-        cause=f"{kind}; the trainer takes a {_PIPELINE}",
-        remedy="give a Stable Diffusion 1.x or 2.x pipeline, for example "
-        "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    )
-
-
-def _file_findings(facts: ModelFacts) -> Iterator[Finding]:
-    name = shown(facts.source, 300)
-    if facts.missing:
-        yield Finding(
-            "error",
-            f"the model {name} is not whole",
-            cause=f"missing: {listed(facts.missing)}",
-            remedy=_variant_hint(facts) or "copy the missing parts, or download the model again",
-        )
-    if facts.pointers:
-        yield Finding(
-            "error",
-            f"files of the model {name} were never downloaded",
-            cause=f"empty, or a Git LFS pointer: {listed(facts.pointers)}",
-            remedy="run `git lfs pull` in the model folder, or copy it again",
-        )
-    if facts.pickled:
-        yield Finding(
-            "warning",
-            f"the model {name} has weights only as .bin",
-            cause=f"in {listed(facts.pickled)}: pickle files, which can run code when loaded",
-            remedy="use a copy with .safetensors if there is one",
-        )
-
-
-def _variant_hint(facts: ModelFacts) -> str | None:
-    if not facts.variants:
-        return None
-    if facts.variants[0] == "":
-        return "leave train.variant out: the weights are there without a variant"
-    return f'set train.variant = "{shown(facts.variants[0])}": those weights are there'
-
-
-def _shape_findings(facts: ModelFacts, resolution: int) -> Iterator[Finding]:
-    factor = facts.vae_factor
-    if factor and resolution % factor:
-        yield Finding(
-            "error",
-            f"train.resolution = {resolution} does not fit the model",
-            cause=f"it is no multiple of {factor}, the VAE's factor",
-            remedy=f"set it to {_multiple(resolution, factor)}",
-        )
-    elif factor and facts.unet_factor and resolution % (factor * facts.unet_factor):
-        whole = factor * facts.unet_factor
-        yield Finding(
-            "warning",
-            f"train.resolution = {resolution} does not fit the U-Net evenly",
-            cause=f"it is no multiple of {whole}; the U-Net pads and cuts at each of its levels",
-            remedy=f"set it to {_multiple(resolution, whole)}",
-        )
-    channels = facts.latent_channels, facts.unet_channels
-    if None not in channels and channels[0] != channels[1]:
-        yield Finding(
-            "error",
-            f"the U-Net of {shown(facts.source, 300)} does not fit its VAE",
-            cause=f"it takes {channels[1]} channels, the VAE gives {channels[0]}; 9 is a model "
-            "for inpainting",
-            remedy="give a text-to-image model",
-        )
-
-
-def _multiple(resolution: int, factor: int) -> int:
-    return max(factor, round(resolution / factor) * factor)

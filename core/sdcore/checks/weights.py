@@ -26,7 +26,7 @@ def broken(path: Path, cause: str) -> NotReadyError:
 def weight_files(folder: Path, variant: str | None, suffix: str = "safetensors") -> list[Path]:
     """Return the weight files of a part that would be loaded, shards included."""
     middle = f".{variant}" if variant else ""
-    stem = "model" if folder.name == "text_encoder" else "diffusion_pytorch_model"
+    stem = "model" if folder.name.startswith("text_encoder") else "diffusion_pytorch_model"
     if suffix == "bin" and stem == "model":
         stem = "pytorch_model"
     whole = folder / f"{stem}{middle}.{suffix}"

@@ -11,14 +11,17 @@ if TYPE_CHECKING:
 # The settings that change what adapters are; each is refused without ``train_lora``.
 LORA_FIELDS = ("rank", "lora_alpha", "lora_target_modules", "lora_dropout", "train_text_encoder")
 
+# The settings of buckets; each is refused without ``enable_bucket``.
+BUCKET_FIELDS = ("min_bucket_reso", "max_bucket_reso", "bucket_reso_steps")
+
 
 def conflict(spec: "TrainSpec") -> str | None:
     """Say which two settings make no sense together, and what to do."""
     if spec.dream_training and spec.input_perturbation:
         return "dream_training and input_perturbation cannot be combined"
-    lora = _lora_alone(spec)
-    if lora is not None:
-        return lora
+    alone = _lora_alone(spec) or _buckets(spec)
+    if alone is not None:
+        return alone
     if spec.save_single_file and spec.train_lora:
         return (
             "save_single_file with train_lora: adapters are one file already, which image programs "
@@ -53,4 +56,37 @@ def _lora_alone(spec: "TrainSpec") -> str | None:
                 f"{name} is a setting of LoRA, and train_lora is off: all weights of the U-Net "
                 f"would be trained; set train_lora, or leave {name} out"
             )
+    return None
+
+
+def bucket_limits(spec: "TrainSpec") -> tuple[int, int]:
+    """Return the shortest and the longest side of a bucket, px."""
+    least, most = spec.min_bucket_reso, spec.max_bucket_reso
+    return least or spec.resolution // 2, most or 2 * spec.resolution
+
+
+def _buckets(spec: "TrainSpec") -> str | None:
+    """Say what is wrong with the settings of buckets."""
+    if not spec.enable_bucket:
+        fields = type(spec).model_fields
+        for name in BUCKET_FIELDS:
+            if getattr(spec, name) != fields[name].default:
+                return (
+                    f"{name} is a setting of buckets, and enable_bucket is off: every image would "
+                    f"be cut to a square; set enable_bucket, or leave {name} out"
+                )
+        return None
+    least, most = bucket_limits(spec)
+    square = spec.resolution // spec.bucket_reso_steps * spec.bucket_reso_steps
+    if not least <= square <= most:
+        return (
+            f"with enable_bucket, resolution {spec.resolution} in steps of bucket_reso_steps "
+            f"{spec.bucket_reso_steps} is a square of {square} px, which is not between "
+            f"min_bucket_reso {least} and max_bucket_reso {most}: change one of them"
+        )
+    if spec.torch_compile:
+        return (
+            "torch_compile with enable_bucket: every size of image would be compiled anew, for "
+            "minutes each; leave one of them out"
+        )
     return None

@@ -53,6 +53,9 @@ class TrainSpec(BaseModel):
     ] = None
     revision: Annotated[str | None, _of("model", "Revision of the model on the hub.")] = None
     variant: Annotated[str | None, _of("model", "Variant of the weight files, e.g. fp16.")] = None
+    pretrained_vae_model_name_or_path: Annotated[
+        str | None, _of("model", "Folder or hub id of a VAE to use instead of the model's own.")
+    ] = None
     non_ema_revision: Annotated[
         str | None, _of("model", "Revision of the non-EMA U-Net; deprecated upstream.")
     ] = None
@@ -79,7 +82,7 @@ class TrainSpec(BaseModel):
     ] = 0.0
     train_text_encoder: Annotated[
         bool,
-        _of("lora", "Adapters in the text encoder, too; it then runs at every step."),
+        _of("lora", "Adapters in the text encoders, too; they then run at every step."),
     ] = False
 
     # Data
@@ -100,6 +103,26 @@ class TrainSpec(BaseModel):
     resolution: Annotated[
         int, _of("data", "Side of the square crop.", "px", ge=8, le=8192, multiple_of=8)
     ] = 512
+    enable_bucket: Annotated[
+        bool,
+        _of("data", "Ours: give each image a size of its own shape, of about as many pixels as "
+                    "the square; none is enlarged."),
+    ] = False  # fmt: skip
+    min_bucket_reso: Annotated[
+        int | None,
+        _of("data", "Ours: shortest side with enable_bucket; left out, half the resolution.",
+            "px", ge=8, le=8192),
+    ] = None  # fmt: skip
+    max_bucket_reso: Annotated[
+        int | None,
+        _of("data", "Ours: longest side with enable_bucket; left out, twice the resolution.",
+            "px", ge=8, le=16384),
+    ] = None  # fmt: skip
+    bucket_reso_steps: Annotated[
+        int,
+        _of("data", "Ours: with enable_bucket, sides are multiples of this.", "px", ge=8, le=1024,
+            multiple_of=8),
+    ] = 64  # fmt: skip
     center_crop: Annotated[bool, _of("data", "Crop the centre; else a random place.")] = False
     random_flip: Annotated[bool, _of("data", "Mirror half of the images.")] = False
     proportion_empty_prompts: Annotated[

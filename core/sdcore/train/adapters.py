@@ -4,7 +4,8 @@ A layer of weights W computes with W + (alpha / rank) B A, where A is (rank, in)
 (out, rank): Hu et al. 2021, arXiv:2106.09685, section 4.1. peft puts the matrices in; B begins at
 zero, so that training begins with the model as it is.
 
-A host is a part of the pipeline that gets adapters: ``unet``, ``text_encoder``. Files are in the
+A host is a part of the pipeline that gets adapters: ``unet``, ``text_encoder`` and, of SDXL,
+``text_encoder_2``. Files are in the
 layout of diffusers' ``save_lora_weights``, so ``pipe.load_lora_weights`` takes any of them, those
 of checkpoints included.
 """
@@ -12,7 +13,7 @@ of checkpoints included.
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from sdcore.runs.files import sync_folder
 from sdcore.runs.paths import LORA_WEIGHTS
 from sdcore.task.train_spec import TrainSpec
 from sdcore.train.checkpoint import unpublished
+from sdcore.train.families import Family
 from sdcore.train.parts import HostMemory, Write
 from sdcore.train.randomness import Stream, normal
 
@@ -44,6 +46,9 @@ _ENDINGS = {
 }
 
 
+Targets = Mapping[str, Sequence[str]]  # by host: ends of the names of its layers that get adapters
+
+
 class Adapters(nn.Module):
     """The trained matrices of all hosts, under their names in a file.
 
@@ -53,9 +58,10 @@ class Adapters(nn.Module):
     Args:
         hosts: By name; adapters are in them.
         scale: alpha / rank.
+        targets: The layers that have adapters.
     """
 
-    def __init__(self, hosts: Mapping[str, nn.Module], scale: float) -> None:
+    def __init__(self, hosts: Mapping[str, nn.Module], scale: float, targets: Targets) -> None:
         super().__init__()
         found = {
             _name(host, model, name): parameter
@@ -63,7 +69,7 @@ class Adapters(nn.Module):
             for name, parameter in model.named_parameters()
             if parameter.requires_grad
         }
-        self.names, self.scale = list(found), scale
+        self.names, self.scale, self.targets = list(found), scale, targets
         self.weights = nn.ParameterList(found.values())
 
     def tensors(self) -> dict[str, Tensor]:
@@ -121,18 +127,38 @@ def _name(host: str, model: nn.Module, name: str) -> str:
     return f"{host}.{inner}{layer}.{_ENDINGS[host == UNET][matrix]}"
 
 
-def attach(hosts: Mapping[str, nn.Module], spec: TrainSpec, seed: int) -> Adapters:
+def _targets(hosts: Mapping[str, nn.Module], spec: TrainSpec, family: Family) -> Targets:
+    """Return the layers that get adapters.
+
+    Those of a text encoder that have no effect on what is drawn, such as the last one of SDXL's
+    first, get none: they would never have a gradient.
+    """
+    found: dict[str, Sequence[str]] = {}
+    for host, model in hosts.items():
+        found[host] = spec.lora_target_modules
+        if host != UNET:
+            layers: int = model.config.num_hidden_layers  # type: ignore[assignment,union-attr]
+            used = range(layers - family.idle[host]) if host in family.idle else None
+            found[host] = TEXT_TARGETS if used is None else [
+                f"layers.{n}.self_attn.{end}" for n in used for end in TEXT_TARGETS
+            ]  # fmt: skip
+    return found
+
+
+def attach(hosts: Mapping[str, nn.Module], spec: TrainSpec, seed: int, family: Family) -> Adapters:
     """Put adapters into frozen models; only the adapters then want gradients.
 
     Args:
         hosts: On their device and in their precision; the adapters are fp32 in any case.
-        spec: Rank, alpha, layers, dropout.
+        spec: Rank, alpha, dropout.
         seed: Of the run. What a matrix begins with follows from it and the matrix's name.
+        family: Of the model.
     """
+    targets = _targets(hosts, spec, family)
     for host, model in hosts.items():
         # Its first numbers come from torch's own generator, and are replaced below.
         with torch.random.fork_rng(devices=[]):
-            inject_adapter_in_model(_config(host, spec), model, _ADAPTER)
+            inject_adapter_in_model(_config(spec, targets[host]), model, _ADAPTER)
         for module in model.modules():
             if isinstance(module, LoraLayer):
                 # Autocast does that: peft would make an fp32 copy of every input, to no effect.
@@ -140,7 +166,7 @@ def attach(hosts: Mapping[str, nn.Module], spec: TrainSpec, seed: int) -> Adapte
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
-    adapters = Adapters(hosts, (spec.lora_alpha or spec.rank) / spec.rank)
+    adapters = Adapters(hosts, (spec.lora_alpha or spec.rank) / spec.rank, targets)
     for name, tensor in adapters.tensors().items():
         if name.endswith("down.weight"):
             # As diffusers' script begins, which asks peft for "gaussian": deviation 1 / rank.
@@ -151,12 +177,12 @@ def attach(hosts: Mapping[str, nn.Module], spec: TrainSpec, seed: int) -> Adapte
     return adapters
 
 
-def _config(host: str, spec: TrainSpec) -> LoraConfig:
+def _config(spec: TrainSpec, targets: Sequence[str]) -> LoraConfig:
     return LoraConfig(
         r=spec.rank,
         lora_alpha=spec.lora_alpha or spec.rank,
         lora_dropout=spec.lora_dropout,
-        target_modules=list(spec.lora_target_modules if host == UNET else TEXT_TARGETS),
+        target_modules=list(targets),
     )
 
 
@@ -230,7 +256,7 @@ def _described(adapters: Adapters, spec: TrainSpec) -> dict[str, Any]:
         for key, value in {
             "r": spec.rank,
             "lora_alpha": spec.lora_alpha or spec.rank,
-            "target_modules": list(spec.lora_target_modules if host == UNET else TEXT_TARGETS),
+            "target_modules": list(adapters.targets[host]),
         }.items()
     }
 

@@ -1,12 +1,14 @@
 """The command line: every field of ``TrainSpec`` is a flag of the same name.
 
 So the 57 flags of diffusers' ``train_text_to_image.py`` are here by construction, and a
-``train.sh`` written for it changes one word. Order of precedence: flag, the six variables of the
+``train.sh`` written for it changes one word; for what other scripts call otherwise see
+``scripts``. Order of precedence: flag, the six variables of the
 platform's form (only inside a run), default.
 """
 
 import argparse
 import difflib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, get_args, get_origin
@@ -18,6 +20,7 @@ from sdcore.errors import UsageError
 from sdcore.task.agreement import LORA_FIELDS
 from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
 from sdcore.text import clean_line
+from sdcore.train.scripts import translated
 
 _HELP = "python -m sdcore.train --help lists the flags"
 
@@ -52,7 +55,8 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
     Raises:
         UsageError: A flag is unknown, or a value cannot be used.
     """
-    known, unknown = _parser().parse_known_args(argv)
+    words, notes = translated(sys.argv[1:] if argv is None else argv)
+    known, unknown = _parser().parse_known_args(words)
     if unknown:
         raise _unknown(unknown[0])
     given: dict[str, Any] = vars(known)
@@ -65,13 +69,13 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
                 origins[field] = f"the environment variable {variable}"
     spec = _validated(given, origins)
     _check_lora(spec, given)
-    return Arguments(spec, token, [*_notes(spec, given), *_token_notes(token)])
+    return Arguments(spec, token, [*notes, *_notes(spec, given), *_token_notes(token)])
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m sdcore.train",
-        description="Fine-tune the U-Net of a Stable Diffusion pipeline.",
+        description="Fine-tune the U-Net of a Stable Diffusion pipeline, 1.x, 2.x or XL.",
         allow_abbrev=False,  # a flag cut short must not be taken for another
     )
     for name, field in TrainSpec.model_fields.items():

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from sdcore.data import BadImageError, DataIndex
 from sdcore.task.train_spec import TrainSpec
+from sdcore.train.families import conditions
 from sdcore.train.latefaults import LateFaults
 from sdcore.train.latents import Draw, LatentSource
-from sdcore.train.randomness import Order, Stream, generator, normal, uniform
+from sdcore.train.randomness import BlockOrder, Order, Stream, generator, normal, uniform
 from sdcore.train.step import Batch
 from sdcore.train.texts import Texts
 from sdcore.train.timesteps import Timesteps
@@ -31,7 +33,7 @@ class Chances:
 
     index: DataIndex
     rows: Sequence[int]
-    order: Order
+    order: Order | BlockOrder
     spec: TrainSpec
     seed: int
     timesteps: Timesteps
@@ -78,6 +80,7 @@ class Batches:
     texts: Texts
     device: torch.device
     faults: LateFaults
+    sized: bool  # whether the model is told sizes and crops
 
     def at(self, positions: Sequence[int]) -> Batch:
         """Return the batch of these samples; the same on every device and rank."""
@@ -96,7 +99,7 @@ class Batches:
             if spec.input_perturbation
             else None,
             timesteps=move(torch.tensor(self.chances.timesteps_at(positions))),
-            text=move(self.texts(draws)),
+            **self._text(draws, move),
         )
 
     def held_out(self, draws: Sequence[Draw], timesteps: Sequence[int]) -> Batch:
@@ -112,8 +115,16 @@ class Batches:
             offset=None,
             perturbation=None,
             timesteps=move(torch.tensor(timesteps)),
-            text=move(self.texts(draws)),
+            **self._text(draws, move),
         )
+
+    def _text(self, draws: Sequence[Draw], move: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+        """Return the fields of a batch that say what is to be drawn."""
+        text = self.texts(draws)
+        frames = [self.latents.frame(draw) for draw in draws] if self.sized else None
+        added = conditions(text, frames)
+        moved = None if added is None else {name: move(part) for name, part in added.items()}
+        return {"text": move(text.states), "added": moved}
 
     def _shown(self, draws: Sequence[Draw]) -> tuple[list[Draw], Tensor]:
         """Return what is shown in the end, and its moments, where an image went bad meanwhile."""

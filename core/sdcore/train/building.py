@@ -17,6 +17,7 @@ from sdcore.train import (
     probing,
     resuming,
     single_file,
+    sources,
     trainees,
 )
 from sdcore.train.batches import Batches, Chances
@@ -33,13 +34,13 @@ from sdcore.train.optimizing import (
     optimizer_class,
     peak_rate,
 )
+from sdcore.train.ordering import make_order
 from sdcore.train.parts import OptimizerPart, Part
 from sdcore.train.plan import Plan, make_plan
-from sdcore.train.randomness import Order
 from sdcore.train.samples import Sampler
 from sdcore.train.session import Job, cache_root, progress_of, say_skipped
 from sdcore.train.step import Objective
-from sdcore.train.texts import Captions, Texts, TokenSource, build_texts
+from sdcore.train.texts import Captions, Texts, Tokens, TokenSource, build_texts
 from sdcore.train.timesteps import Timesteps
 from sdcore.train.trackers import Trackers
 from sdcore.train.trainees import Trainee
@@ -53,14 +54,17 @@ def train(job: Job) -> bool:
     Returns:
         True when the run is complete, False when it was stopped and saved.
     """
-    parts = _load(job)
+    job, parts = _load(job)
     latents, texts = _cache(job, parts)
-    job = choices.settle(job, sum(p.numel() for p in parts.unet.parameters()))
+    total = sum(p.numel() for p in parts.unet.parameters())
+    job = choices.settle(job, total, parts.family.name)
+    job.record.spec = job.spec
     rows = _rows(job, latents)
     plan = _plan(job, len(rows[0]))
     trackers = Trackers(job.spec, job.places.logs, job.report, leads=job.world.leads)
     loop = _loop(job, parts, latents, texts, rows, plan, trackers)
     probing.settle(loop)
+    job.record.spec = loop.job.spec
     loop.draw_missing()
     compiling.warm_up(loop)
     try:
@@ -74,12 +78,12 @@ def train(job: Job) -> bool:
     return done
 
 
-def _load(job: Job) -> Models:
+def _load(job: Job) -> tuple[Job, Models]:
     if job.spec.torch_compile:
         compiling.check(job.world.device)
     optimizer_class(job.spec)  # its package is missed now, not after the caching
     resuming.check_kept(job)
-    source = models.find_source(job.spec, os.environ)
+    source = sources.find_source(job.spec, os.environ)
     pipeline.check_target(job.places.pipeline, source)
     trainees.check_kind(job)
     parts = models.load(job.spec, source, trainees.unet_folder(job))
@@ -100,17 +104,21 @@ def _load(job: Job) -> Models:
         f"{job.precision.mode}, predicts {prediction}"
     )
     job.check_stop()
-    return parts
+    job = choices.settle_resolution(job, parts.family)
+    job.record.spec = job.spec  # what is told of a full GPU names these settings
+    return job, parts
 
 
 def _cache(job: Job, parts: Models) -> tuple[LatentSource, Texts]:
     """Encode images and captions, then give the device's memory back where both are cached."""
     world, dtype = job.world, job.precision.frozen_dtype(job.world.device)
+    own_fails = parts.family.vae_overflows and parts.source.vae is None
+    vae_dtype = torch.float32 if own_fails else dtype
     skipped: list[str] = []
     job.report.phase("caching")
-    parts.vae.to(world.device, dtype=dtype)
+    parts.vae.to(world.device, dtype=vae_dtype)
     latents = build_latents(
-        job.index, job.spec, parts.vae, world.device, dtype, cache_root=cache_root(),
+        job.index, job.spec, parts.vae, world.device, vae_dtype, cache_root=cache_root(),
         rank=world.rank, world_size=world.size, barrier=world.barrier,
         progress=progress_of(job, "images"), on_skip=skipped.append,
     )  # fmt: skip
@@ -118,21 +126,21 @@ def _cache(job: Job, parts: Models) -> tuple[LatentSource, Texts]:
     if latents.cached:
         parts.vae.to("cpu")
     texts = _texts(job, parts, dtype)
-    parts.text_encoder.to("cpu")
+    for text_encoder in parts.text_encoders.values():
+        text_encoder.to("cpu")
     if world.device.type == "cuda":
         torch.cuda.empty_cache()  # gigabytes of activations, in blocks of sizes no step asks for
     return latents, texts
 
 
 def _texts(job: Job, parts: Models, dtype: torch.dtype) -> Texts:
-    """Encode the captions, or only tokenize them where the encoder itself changes."""
+    """Encode the captions, or only tokenize them where the encoders themselves change."""
     world, empty = job.world, job.spec.proportion_empty_prompts > 0
+    tokenizers, encoders = list(parts.tokenizers.values()), list(parts.text_encoders.values())
     if job.spec.train_text_encoder:
-        captions = Captions(job.index, empty=empty)
-        return TokenSource(captions, parts.tokenizer, parts.text_encoder).ids
-    parts.text_encoder.to(world.device, dtype=dtype)
+        return TokenSource(Captions(job.index, empty=empty), Tokens(tokenizers, encoders)).ids
     return build_texts(
-        job.index, parts.tokenizer, parts.text_encoder, world.device, dtype,
+        job.index, parts.family, tokenizers, encoders, world.device, dtype,
         cache_root=cache_root(), rank=world.rank, world_size=world.size, barrier=world.barrier,
         progress=progress_of(job, "captions"), empty=empty,
     ).embeddings  # fmt: skip
@@ -187,9 +195,10 @@ def _loop(
         torch.amp.GradScaler(job.world.device.type, enabled=fp16), job.spec.max_grad_norm,
     )  # fmt: skip
     timesteps = Timesteps.of(job.spec, plan.seed, parts.schedule.config.num_train_timesteps)
-    chances = Chances(job.index, rows[0], Order(plan.seed, plan.images), job.spec, plan.seed,
-                      timesteps)  # fmt: skip
-    batches = Batches(chances, latents, texts, job.world.device, _faults(job, latents))
+    order = make_order(job, latents, rows[0])
+    chances = Chances(job.index, rows[0], order, job.spec, plan.seed, timesteps)
+    batches = Batches(chances, latents, texts, job.world.device, _faults(job, latents, rows[1]),
+                      parts.family.sized)  # fmt: skip
     objective = Objective(job.spec, parts.schedule, parts.vae.config.scaling_factor, trainee.net)
     visits = visits_of(job.index, rows[1], plan.seed, timesteps.count) if rows[1] else []
     validator = Validator(visits, job.spec.train_batch_size, batches, objective, trainee, ema,
@@ -207,7 +216,7 @@ def _loop(
     return loop
 
 
-def _faults(job: Job, latents: LatentSource) -> LateFaults:
+def _faults(job: Job, latents: LatentSource, held: Sequence[int]) -> LateFaults:
     """Return what is done about an image that goes bad during training."""
 
     def tell(name: str, cause: str, number: int) -> None:
@@ -216,7 +225,9 @@ def _faults(job: Job, latents: LatentSource) -> LateFaults:
             f"its place; {count(number, 'image')} left out by now"
         )
 
-    return LateFaults(job.spec.on_bad_image == "skip", latents.rows, tell)
+    apart = frozenset(held)
+    skip = job.spec.on_bad_image == "skip"
+    return LateFaults(skip, latents.rows, lambda row: (row in apart, latents.size(row)), tell)
 
 
 def _parts(job: Job, trainee: Trainee, ema: Ema | None, updater: Updater) -> tuple[Part, ...]:

@@ -15,6 +15,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,9 @@ KEY_BYTES = 32
 # Records are synced in groups of about this size: a sync costs milliseconds on a network disk,
 # and what a power cut can lose is computed again.
 _GROUP_BYTES = 16 << 20
+_GROUP_S = 2.0  # and no older than this: small records would take hours to fill a group
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_MANY = {errno.EMFILE, errno.ENFILE}
 
 Records = npt.NDArray[np.uint8]
 
@@ -174,7 +177,8 @@ class RecordStore:
 class PackWriter:
     """Appends records to a pack of its own; use as a context.
 
-    Records are readable by others once synced: by groups, and all at the end of the context.
+    Records are readable by others once synced: by groups, after some seconds, and all at the end
+    of the context.
     """
 
     def __init__(self, folder: Path, record_bytes: int) -> None:
@@ -183,6 +187,7 @@ class PackWriter:
         self._records: int | None = None
         self._keys: int | None = None
         self._waiting: list[bytes] = []
+        self._synced = time.monotonic()
         self._torn = False
 
     def __enter__(self) -> Self:
@@ -221,7 +226,16 @@ class PackWriter:
             raise _refused(self._folder, error, self._record_bytes) from error
         self._torn = False
         self._waiting.append(key)
-        if len(self._waiting) * self._record_bytes >= _GROUP_BYTES:
+        self.sync_if_due()
+
+    def sync_if_due(self) -> None:
+        """Put records on the disk that fill a group or have waited long.
+
+        Raises:
+            NotReadyError: As ``put``.
+        """
+        full = len(self._waiting) * self._record_bytes >= _GROUP_BYTES
+        if full or time.monotonic() - self._synced >= _GROUP_S:
             self.sync()
 
     def sync(self) -> None:
@@ -240,6 +254,7 @@ class PackWriter:
         except OSError as error:
             raise _refused(self._folder, error, self._record_bytes) from error
         self._waiting.clear()
+        self._synced = time.monotonic()
 
     def _open(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
@@ -268,10 +283,13 @@ def _size(path: Path) -> int:
 def _refused(folder: Path, error: OSError, wanted: int) -> NotReadyError:
     if error.errno in _FULL:
         return _no_room(folder, wanted, f"the disk or your quota is full ({error.strerror})")
+    remedy = "make it writable for you, or set SDTUI_HOME to a folder that is"
+    if error.errno in _MANY:
+        remedy = "raise the limit with `ulimit -n 65536`, or use a larger bucket_reso_steps"
     return NotReadyError(
         f"the cache folder {folder} cannot be used",
         cause=str(error),
-        remedy="make it writable for you, or set SDTUI_HOME to a folder that is",
+        remedy=remedy,
     )
 
 

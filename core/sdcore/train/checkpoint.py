@@ -14,7 +14,8 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass
+from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import Any, Self
 
@@ -57,6 +58,8 @@ class Progress:
         device: Kind of device, ``cpu`` or ``cuda``.
         precision: ``no``, ``fp16`` or ``bf16``.
         spec: The settings, as flags.
+        block: Images that come one after another in one size; None where there is one size.
+        sizes: The mark of the order of sizes.
     """
 
     step: int
@@ -73,12 +76,16 @@ class Progress:
     device: str
     precision: str
     spec: dict[str, Any]
+    block: int | None = None
+    sizes: str | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read ``trainer.json`` of a checkpoint that validates."""
         record = read_json(folder / "trainer.json") or {}
-        return cls(**{name: record[name] for name in cls.__dataclass_fields__})
+        later = {field.name for field in fields_of(cls) if field.default is not MISSING}
+        names = cls.__dataclass_fields__.keys() - (later - record.keys())
+        return cls(**{name: record[name] for name in names})
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,21 +9,44 @@ from dataclasses import replace
 
 import torch
 
-from sdcore.task.estimate import memory_needed
+from sdcore.errors import UsageError
+from sdcore.task.agreement import conflict
+from sdcore.task.estimate import FamilyName, memory_needed
 from sdcore.task.train_spec import TrainSpec
 from sdcore.train import memory
+from sdcore.train.families import Family
 from sdcore.train.session import Job
 from sdcore.units import size
 
 _USABLE = 0.9  # of what is free: the estimate is coarse, and a full device ends the run
 
 
-def settle(job: Job, parameters: int) -> Job:
+def settle_resolution(job: Job, family: Family) -> Job:
+    """Return the job with the size the model was made for, where none was given.
+
+    Raises:
+        UsageError: Other settings make no sense with that size.
+    """
+    if "resolution" in job.spec.model_fields_set or job.spec.resolution == family.resolution:
+        return job
+    side, reason = family.resolution, f"it is not given, and {family.name} was made for it"
+    spec = job.spec.model_copy(update={"resolution": side})
+    problem = conflict(spec)
+    if problem is not None:
+        raise UsageError(
+            f"resolution {side}: {reason}", cause=problem, remedy="pass --resolution as well"
+        )
+    job.report.choice("resolution", str(side), reason)
+    return replace(job, spec=spec)
+
+
+def settle(job: Job, parameters: int, family: FamilyName) -> Job:
     """Decide what does not need the device.
 
     Args:
         job: Its settings may leave gradient checkpointing and the batch to us.
         parameters: Of the U-Net.
+        family: Of the model.
 
     Returns:
         The job with every setting decided but the split of the batch of a new run; for that
@@ -32,7 +55,7 @@ def settle(job: Job, parameters: int) -> Job:
     job = _told(job)
     if job.spec.gradient_checkpointing == "auto":
         free = free_memory(job.world.device)
-        on, because = checkpointing(job.spec, job.precision.mode, parameters, free)
+        on, because = checkpointing(job.spec, job.precision.mode, parameters, free, family)
         if not on and _before(job, "gradient_checkpointing") is True:
             on, because = True, "the checkpoint was trained with it"
         # A rank on a fuller device would need it: then all have it, for equal speed and bits.
@@ -47,7 +70,7 @@ def settle(job: Job, parameters: int) -> Job:
 
 
 def checkpointing(
-    spec: TrainSpec, precision: str, parameters: int, free: int | None
+    spec: TrainSpec, precision: str, parameters: int, free: int | None, family: FamilyName = "SD"
 ) -> tuple[bool, str]:
     """Say whether activations must be computed twice, and why. Pure.
 
@@ -56,9 +79,10 @@ def checkpointing(
         precision: Decided: ``no``, ``fp16`` or ``bf16``.
         parameters: Of the U-Net.
         free: Bytes of the device; None where nobody says.
+        family: Of the model.
     """
     sure = spec.model_copy(update={"gradient_checkpointing": False, "mixed_precision": precision})
-    need = memory_needed(sure, parameters)
+    need = memory_needed(sure, parameters, family)
     if free is None:
         return True, "it is not known how much memory is free"
     if need <= _USABLE * free:

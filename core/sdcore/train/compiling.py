@@ -14,6 +14,7 @@ from torch import nn
 from sdcore.errors import NotReadyError
 from sdcore.text import clean_line
 from sdcore.train.loop import Loop
+from sdcore.train.step import predictor
 from sdcore.units import duration
 
 
@@ -64,9 +65,7 @@ def warm_up(loop: Loop) -> None:
     device, precision = job.world.device, job.precision
     try:
         with torch.autocast(device.type, precision.dtype, enabled=precision.mode != "no"):
-            loss = kit.objective(
-                samples, lambda *inputs: kit.net(*inputs, return_dict=False)[0]
-            ).mean()
+            loss = kit.objective(samples, predictor(kit.net)).mean()
         loss.backward()  # type: ignore[no-untyped-call]
     except BackendCompilerFailed as error:
         raise _refusal(clean_line(str(error).split("\n")[0], 300), "see train.log") from error

@@ -1,6 +1,6 @@
 """Frozen encoders: what their output depends on, and running them without overflow.
 
-B images, C latent channels, H and W latent rows and columns, R pixels of a side.
+B images, C latent channels, H and W latent rows and columns, P and Q rows and columns of pixels.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sdcore.data.buckets import Size
 from sdcore.errors import SdError
 
 # Images of 512 px in one pass: the first layers of the SD VAE take about 0.6 GB each in fp32.
@@ -94,51 +95,57 @@ class MomentsEncoder:
         vae: An ``AutoencoderKL``; moved to ``device`` and ``dtype`` and frozen.
         device: Where it computes.
         dtype: In what precision.
-        resolution: Side R of the images, in px.
+        resolution: Images have about as many pixels as a square of this side, in px.
     """
 
     def __init__(self, vae: Any, device: torch.device, dtype: torch.dtype, resolution: int) -> None:
         freeze(vae, device, dtype)
         self._vae, self.device, self.dtype = vae, device, dtype
-        side = resolution // 2 ** (len(vae.config.block_out_channels) - 1)
-        self.shape = (2 * int(vae.config.latent_channels), side, side)
+        self._factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self._channels = 2 * int(vae.config.latent_channels)
         self.hash = module_hash(vae, dtype=dtype)
         whole = _BATCH_512_GPU if device.type == "cuda" else _BATCH_512_CPU
         self.batch = max(1, min(_MOST, whole * 512 * 512 // resolution**2))
 
-    def encode(self, pixels_B3RR: Tensor, names: Sequence[str]) -> Tensor:
+    def shape(self, size: Size) -> tuple[int, int, int]:
+        """Return the shape, (2C, H, W), of the moments of a picture of a width and height, px."""
+        return self._channels, size[1] // self._factor, size[0] // self._factor
+
+    def encode(self, pixels_B3PQ: Tensor, names: Sequence[str]) -> Tensor:
         """Return moments, (B, 2C, H, W), in the encoder's precision, on its device.
 
         Splits the batch where it does not fit on the GPU.
 
         Args:
-            pixels_B3RR: In [-1, 1], any device and precision.
+            pixels_B3PQ: In [-1, 1], any device and precision.
             names: Of the images, for errors.
 
         Raises:
             SdError: Not finite even in fp32.
         """
-        moments = self._try(pixels_B3RR, names)
+        moments = self._try(pixels_B3PQ, names)
         if moments is None:
             torch.cuda.empty_cache()
             self.batch = max(1, len(names) // 2)
-            moments = torch.cat(list(self._split(pixels_B3RR, names)))
-        if moments.shape[1:] != self.shape:
-            raise ValueError(f"moments of shape {tuple(moments.shape[1:])}, not {self.shape}")
+            moments = torch.cat(list(self._split(pixels_B3PQ, names)))
+        high, wide = pixels_B3PQ.shape[2:]
+        wanted = self.shape((wide, high))
+        if moments.shape[1:] != wanted:
+            raise ValueError(f"moments of shape {tuple(moments.shape[1:])}, not {wanted}")
         return moments
 
-    def _split(self, pixels_B3RR: Tensor, names: Sequence[str]) -> Iterator[Tensor]:
+    def _split(self, pixels_B3PQ: Tensor, names: Sequence[str]) -> Iterator[Tensor]:
         at = 0
         while at < len(names):
             size = self.batch  # may shrink on the way
-            yield self.encode(pixels_B3RR[at : at + size], names[at : at + size])
+            yield self.encode(pixels_B3PQ[at : at + size], names[at : at + size])
             at += size
 
-    def _try(self, pixels_B3RR: Tensor, names: Sequence[str]) -> Tensor | None:
+    def _try(self, pixels_B3PQ: Tensor, names: Sequence[str]) -> Tensor | None:
         """Encode in one pass; None when it does not fit, with nothing kept of the attempt."""
         try:
             return run_finite(
-                self._vae, self.dtype, lambda dtype: self._run(pixels_B3RR, dtype), _some(names)
+                self._vae, self.dtype, lambda dtype: self._run(pixels_B3PQ, dtype), _some(names)
             )
         except torch.OutOfMemoryError:
             if len(names) == 1:
@@ -146,8 +153,8 @@ class MomentsEncoder:
             # Not tried again from here: the error's traceback still holds the activations.
             return None
 
-    def _run(self, pixels_B3RR: Tensor, dtype: torch.dtype) -> Tensor:
-        pixels = pixels_B3RR.to(device=self.device, dtype=dtype)
+    def _run(self, pixels_B3PQ: Tensor, dtype: torch.dtype) -> Tensor:
+        pixels = pixels_B3PQ.to(device=self.device, dtype=dtype)
         parameters: Tensor = self._vae.encode(pixels).latent_dist.parameters
         return parameters
 

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 
 from sdcore.errors import ExitCode, NotReadyError, SdError
-from sdcore.task.train_spec import TrainSpec
 from sdcore.train import quiet
 from sdcore.train.arguments import Arguments, parse
 from sdcore.train.outcome import (
@@ -34,10 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     stop.install()
     follow_parent(os.environ)
     record = RankRecord(os.environ)
-    spec: TrainSpec | None = None
     try:
         arguments = parse(argv, os.environ)
-        spec = arguments.spec
+        record.spec = arguments.spec
         done = _train(arguments, record, stop)
     except StopEarly as early:
         record.write("stopped", str(early))
@@ -52,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _print(f"rank {record.rank}: {error}" if record.rank else str(error))
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the last stop: told in full, on disk and stderr
-        return _failed(error, record, spec)
+        return _failed(error, record)
     if done:
         record.write("done", "")
         return ExitCode.DONE
@@ -78,10 +76,10 @@ def _train(arguments: Arguments, record: RankRecord, stop: StopFlag) -> bool:
     return session.run(arguments, places, record, stop)
 
 
-def _failed(error: Exception, record: RankRecord, spec: TrainSpec | None) -> int:
+def _failed(error: Exception, record: RankRecord) -> int:
     trace = last_lines(error)
     if is_out_of_memory(error):
-        remedy = memory_remedy(spec)
+        remedy = memory_remedy(record.spec)
         first = str(error).split("\n")[0]
         record.write("out_of_memory", f"the GPU's memory was full: {first}", remedy, trace)
         _print(f"{trace}\nthe GPU's memory was full\n  remedy: {remedy}")

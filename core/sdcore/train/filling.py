@@ -1,8 +1,9 @@
 """Fills the caches of images before a training: each is read, decoded and encoded once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import PIL
@@ -10,11 +11,13 @@ import torch
 from torch import Tensor
 
 from sdcore.data import BadImageError, DataIndex
+from sdcore.data.buckets import Size
 from sdcore.errors import NotReadyError
 from sdcore.task.train_spec import TrainSpec
 from sdcore.train.cache import PackWriter, Place, RecordStore, key_of
 from sdcore.train.encoder import MomentsEncoder
-from sdcore.train.images import RULE_VERSION, square
+from sdcore.train.framing import Framer, frame_of
+from sdcore.train.images import RULE_VERSION, Aim, cut
 from sdcore.train.records import record_bytes, to_record
 from sdcore.train.survey import Seen, Survey, in_order
 
@@ -35,8 +38,37 @@ class Share:
 @dataclass(frozen=True, slots=True)
 class _Ready:
     seen: Seen
-    pixels: Tensor | None  # (3, R, R); None for an image that cannot be used
+    pixels: Tensor | None  # (3, H, W); None for an image that cannot be used
     fault: BadImageError | None
+
+
+@dataclass
+class _Shelf:
+    """What is on its way into the records of one size."""
+
+    store: RecordStore
+    writer: PackWriter
+    encoder: MomentsEncoder
+    written: set[bytes] = field(default_factory=set)
+    batch: dict[bytes, tuple[str, Tensor]] = field(default_factory=dict)
+
+    def add(self, items: Mapping[bytes, tuple[str, Tensor]]) -> None:
+        """Take the names and pixels that are in no record yet, by key."""
+        fresh = {k: v for k, v in items.items() if k not in self.store and k not in self.written}
+        self.batch |= fresh
+        if len(self.batch) >= self.encoder.batch:
+            self.flush()
+
+    def flush(self) -> None:
+        """Encode and write what waits."""
+        if not self.batch:
+            return
+        pixels = torch.stack([pixels for _, pixels in self.batch.values()])
+        moments = self.encoder.encode(pixels, [name for name, _ in self.batch.values()]).cpu()
+        for key, record in zip(self.batch, moments, strict=True):
+            self.writer.put(key, to_record(record))
+        self.written |= self.batch.keys()
+        self.batch.clear()
 
 
 class Filler:
@@ -44,7 +76,7 @@ class Filler:
 
     Args:
         index: The data.
-        spec: How images become squares, and what to do about bad ones.
+        spec: How images are cut, and what to do about bad ones.
         encoder: Gives the moments.
         cache_root: The folder of all caches.
         progress: Told (done, total) of this rank's share.
@@ -61,8 +93,22 @@ class Filler:
         self._index, self._spec, self._encoder = index, spec, encoder
         self._progress = progress
         self._root = cache_root
-        self._survey = Survey(index, cache_root)
+        self._aim = Aim.of(spec)
+        self._survey = Survey(index, cache_root, self._aim)
+        self._stores: dict[Size, RecordStore] = {}
+        self._rule = key_of(encoder.hash, f"{RULE_VERSION} {PIL.__version__}").hex()[:32]
         self._flips = (False, True) if spec.random_flip else (False,)
+
+    def stop_at_known(self) -> None:
+        """Stop at a bad image that is known from before: not after an hour of encoding others.
+
+        Raises:
+            NotReadyError: There is one, and bad images are not skipped.
+        """
+        if self._spec.on_bad_image == "stop":
+            for row in range(len(self._index)):
+                if self._survey.known(row):
+                    self._stop_at(self._survey.fault(row))
 
     def look_at_all(self, pool: ThreadPoolExecutor, share: Share) -> None:
         """Decode every image that was never looked at.
@@ -75,28 +121,49 @@ class Filler:
         self._survey.load()
         self._look(pool, self._survey.unknown())  # of ranks that share no disk with this one
 
-    def encode_all(self, pool: ThreadPoolExecutor, share: Share) -> RecordStore:
-        """Encode every image whose moments are not in the cache, and return the cache.
+    def encode_all(self, pool: ThreadPoolExecutor, share: Share) -> None:
+        """Encode every image whose moments are not in the cache.
 
         Raises:
             NotReadyError: A bad image, unless they are skipped; or no room.
         """
-        size = record_bytes(self._encoder.shape, self._encoder.dtype)
-        rule = key_of(self._encoder.hash, f"{RULE_VERSION} {PIL.__version__}").hex()[:32]
-        store = RecordStore(self._root / "latents" / rule, size)
-        missing = self._missing(store)
-        store.need(len(missing) * len(self._flips))
-        self._encode(pool, store, self._own(missing, share))
+        missing = self._missing()
+        # No size has more pixels than the square, and those of unknown images are not known.
+        self.store(self._aim.square).need(len(missing) * len(self._flips))
+        self._encode(pool, self._own(missing, share))
+        self._refresh()
+        if share.world_size == 1:
+            return
         share.barrier()
         self._survey.load()
-        store.refresh()
-        self._encode(pool, store, self._missing(store))  # as in look_at_all
-        store.refresh()
-        return store
+        self._refresh()
+        self._encode(pool, self._missing())  # as in look_at_all
+        self._refresh()
 
-    def all_square(self) -> bool:
+    def store(self, size: Size) -> RecordStore:
+        """Return the records of one size; they are of one length."""
+        if size not in self._stores:
+            shape = "" if size == self._aim.square else f"-{size[0]}x{size[1]}"
+            length = record_bytes(self._encoder.shape(size), self._encoder.dtype)
+            self._stores[size] = RecordStore(self._root / "latents" / (self._rule + shape), length)
+        return self._stores[size]
+
+    def no_choice(self) -> bool:
         """Tell whether a random crop has no choice in any image; all were looked at."""
-        return self._survey.all_square(self._spec.resolution)
+        survey = self._survey
+        return all(
+            frame_of(*survey.sides(row), survey.target(row), None).exact
+            for row in range(len(self._index))
+            if survey.trains(row)
+        )
+
+    def framer(self, rows: Sequence[int]) -> Framer:
+        """Return the frames of ``rows``, which can be trained on."""
+        return Framer(
+            {row: self._survey.sides(row) for row in rows},
+            {row: self._survey.target(row) for row in rows},
+            centred=self._spec.center_crop, mirrors=self._spec.random_flip,
+        )  # fmt: skip
 
     def usable(self, on_skip: Callable[[str], None]) -> list[int]:
         """Return the rows to train on, rising; all were looked at.
@@ -106,7 +173,7 @@ class Filler:
         """
         rows = []
         for row in range(len(self._index)):
-            fault = self._survey.fault(row, self._spec.resolution)
+            fault = self._survey.fault(row)
             if fault is None:
                 rows.append(row)
                 continue
@@ -138,36 +205,38 @@ class Filler:
             for done, one in enumerate(seen, 1):
                 self._stop_at(one.fault)
                 self._survey.add(one, writer)
+                self._stop_at(self._survey.unfit(one.row) if one.fault is None else None)
                 self._progress(done, len(rows))
 
-    def _encode(self, pool: ThreadPoolExecutor, store: RecordStore, rows: Sequence[int]) -> None:
-        batch: dict[bytes, tuple[str, Tensor]] = {}
-        written: set[bytes] = set()
-        with self._survey.writer() as survey, store.writer() as writer:
+    def _encode(self, pool: ThreadPoolExecutor, rows: Sequence[int]) -> None:
+        shelves: dict[Size, _Shelf] = {}
+        with ExitStack() as stack:
+            survey = stack.enter_context(self._survey.writer())
             ready = in_order(pool, self._prepare, rows, max(_AHEAD, self._encoder.batch))
             for done, one in enumerate(ready, 1):
                 self._stop_at(one.fault)
                 self._survey.add(one.seen, survey)
-                # Only now is the content known: a moved or doubled image needs no encoding.
-                batch |= self._wanted(one, store, written)
-                if len(batch) >= self._encoder.batch or (batch and done == len(rows)):
-                    self._write(batch, writer)
-                    written |= batch.keys()
-                    batch.clear()
+                if one.pixels is not None:
+                    size = self._survey.target(one.seen.row)
+                    if size not in shelves:
+                        shelves[size] = self._shelf(size, stack)
+                    # Only now is the content known: a moved or doubled image needs no encoding.
+                    shelves[size].add(self._wanted(one.seen.row, one.pixels))
+                for shelf in shelves.values():
+                    if done == len(rows):
+                        shelf.flush()
+                    shelf.writer.sync_if_due()
                 self._progress(done, len(rows))
 
-    def _wanted(
-        self, one: _Ready, store: RecordStore, written: set[bytes]
-    ) -> dict[bytes, tuple[str, Tensor]]:
-        """Return what of an image is in no record yet: its name and pixels by key."""
-        if one.pixels is None:
-            return {}
-        keys = {self._key(one.seen.row, flip): flip for flip in self._flips}
-        name = self._index.rows[one.seen.row].name
+    def _shelf(self, size: Size, stack: ExitStack) -> _Shelf:
+        store = self.store(size)
+        return _Shelf(store, stack.enter_context(store.writer()), self._encoder)
+
+    def _wanted(self, row: int, pixels: Tensor) -> dict[bytes, tuple[str, Tensor]]:
+        name = self._index.rows[row].name
         return {
-            key: (name, one.pixels.flip(-1) if flip else one.pixels)
-            for key, flip in keys.items()
-            if key not in store and key not in written
+            self._key(row, flip): (name, pixels.flip(-1) if flip else pixels)
+            for flip in self._flips
         }
 
     def _prepare(self, row: int) -> _Ready:
@@ -175,32 +244,33 @@ class Filler:
         if image is None:
             return _Ready(seen, None, seen.fault)
         spec, name = self._spec, self._index.rows[row].name
-        mode = spec.image_interpolation_mode
         try:
-            pixels = square(image, name, spec.resolution, mode, crop=None, flip=False)
+            size = self._aim.size(*image.size, name)
         except BadImageError as fault:
             return _Ready(seen, None, fault)
-        return _Ready(seen, pixels, None)
+        mode = spec.image_interpolation_mode
+        return _Ready(seen, cut(image, size, mode, crop=None, flip=False), None)
 
-    def _write(self, batch: dict[bytes, tuple[str, Tensor]], writer: PackWriter) -> None:
-        pixels = torch.stack([pixels for _, pixels in batch.values()])
-        moments = self._encoder.encode(pixels, [name for name, _ in batch.values()]).cpu()
-        for key, record in zip(batch, moments, strict=True):
-            writer.put(key, to_record(record))
+    def _missing(self) -> list[int]:
+        return [row for row in range(len(self._index)) if self._lacks(row)]
 
-    def _missing(self, store: RecordStore) -> list[int]:
-        return [row for row in range(len(self._index)) if self._lacks(store, row)]
-
-    def _lacks(self, store: RecordStore, row: int) -> bool:
+    def _lacks(self, row: int) -> bool:
         if not self._survey.known(row):
             return True
-        if not self._survey.trains(row, self._spec.resolution):
+        if not self._survey.trains(row):
             return False
+        store = self.store(self._survey.target(row))
         return any(self._key(row, flip) not in store for flip in self._flips)
 
+    def _refresh(self) -> None:
+        for store in self._stores.values():
+            store.refresh()
+
     def _key(self, row: int, flip: bool) -> bytes:
-        spec = self._spec
-        rule = f"{spec.resolution} {spec.image_interpolation_mode} center {int(flip)}"
+        size = self._survey.target(row)
+        # Squares go by one number, as before there were other sizes.
+        shape = f"{size[0]}" if size == self._aim.square else f"{size[0]}x{size[1]}"
+        rule = f"{shape} {self._spec.image_interpolation_mode} center {int(flip)}"
         return key_of(self._survey.content(row), rule)
 
     def _own(self, rows: Sequence[int], share: Share) -> list[int]:

@@ -1,26 +1,71 @@
 """From an encoded image to the tensor the VAE takes: resize, crop, mirror, scale.
 
-The arithmetic is torchvision's ``Resize(short side)``, ``CenterCrop`` or ``RandomCrop``, and
-``Normalize(0.5, 0.5)``, on Pillow images, so that a cached set equals one prepared by diffusers'
-script. Where the crop lies is a parameter: nothing here draws a random number.
+The arithmetic is that of ``framing``, then ``Normalize(0.5, 0.5)``, on Pillow images, so that a
+cached set equals one prepared by diffusers' script. Where the crop lies is a parameter: nothing
+here draws a random number.
 """
+
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from sdcore.data.buckets import Buckets, Size, too_small
 from sdcore.data.decode import MAX_PIXELS, BadImageError
-from sdcore.task.train_spec import Interpolation
+from sdcore.task.train_spec import Interpolation, TrainSpec
+from sdcore.train.framing import cover, frame_of
 
 # Part of every cache key: a change of what a picture becomes must not meet old records.
 RULE_VERSION = 1
 
 
-def square(
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """The size each picture is trained at.
+
+    Attributes:
+        square: What all are cut to where there are no buckets.
+        buckets: Sizes by shape.
+    """
+
+    square: Size
+    buckets: Buckets | None
+
+    @classmethod
+    def of(cls, spec: TrainSpec) -> Self:
+        """Return what the settings ask for."""
+        return cls((spec.resolution, spec.resolution), Buckets.of(spec))
+
+    def size(self, width: int, height: int, name: str) -> Size:
+        """Return the width and height, px, at which a picture is trained.
+
+        Args:
+            width: Of the upright picture, px.
+            height: Of the upright picture, px.
+            name: The row's name, for errors.
+
+        Raises:
+            BadImageError: It is too small for every bucket, or too long and narrow.
+        """
+        size = self.buckets.size_for(width, height) if self.buckets else self.square
+        if size is None:
+            assert self.buckets is not None
+            raise BadImageError(
+                name,
+                too_small(width, height, self.buckets),
+                "lower train.min_bucket_reso, use a larger image, or set train.on_bad_image = "
+                '"skip" to train without it',
+            )
+        check_sides(width, height, size, name)
+        return size
+
+
+def cut(
     image: Image.Image,
-    name: str,
-    resolution: int,
+    size: Size,
     interpolation: Interpolation,
     *,
     crop: tuple[float, float] | None,
@@ -30,61 +75,37 @@ def square(
 
     Args:
         image: Upright, of mode RGB, as ``decode_image`` gives it.
-        name: The row's name, for errors.
-        resolution: Side of the square R, in px.
+        size: Width W and height H of the result, px.
         interpolation: How to resize.
-        crop: Where the square lies: (u, v) in [0, 1), from left and top over what can be cut
-            off; None for the centre.
-        flip: Mirror left and right.
+        crop: Where it lies, as in ``frame_of``.
+        flip: Mirror left and right, after the crop.
 
     Returns:
-        (3, R, R), float32, in [-1, 1].
-
-    Raises:
-        BadImageError: The image is too long and narrow.
+        (3, H, W), float32, in [-1, 1].
     """
-    check_sides(*image.size, resolution, name)
-    size = resized(*image.size, resolution)
-    if size != image.size:
-        image = image.resize(size, Image.Resampling[interpolation.upper()])
-    left, top = _corner(size, resolution, crop)
-    image = image.crop((left, top, left + resolution, top + resolution))
+    frame = frame_of(*image.size, size, crop)
+    if frame.resized != image.size:
+        image = image.resize(frame.resized, Image.Resampling[interpolation.upper()])
+    left, top = frame.corner
+    image = image.crop((left, top, left + size[0], top + size[1]))
     if flip:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return _tensor(image)
 
 
-def resized(width: int, height: int, resolution: int) -> tuple[int, int]:
-    """Return the size after the short side became ``resolution``, in px."""
-    short, long = sorted((width, height))
-    other = int(resolution * long / short)  # torchvision cuts off, it does not round
-    return (resolution, other) if width <= height else (other, resolution)
-
-
-def check_sides(width: int, height: int, resolution: int, name: str) -> None:
-    """Refuse a picture that would not fit in memory once its short side is ``resolution``.
+def check_sides(width: int, height: int, size: Size, name: str) -> None:
+    """Refuse a picture that would not fit in memory once it covers ``size``.
 
     Raises:
         BadImageError: A strip of 1 x 100,000 px would become 26 gigapixels at 512.
     """
-    wide, high = resized(width, height, resolution)
+    wide, high = cover(width, height, size)
     if wide * high > MAX_PIXELS:
         raise BadImageError(
             name,
-            f"its sides, {width:,} and {height:,} px, differ too much: at {resolution} px on "
-            f"the short one it would be {max(wide, high):,} px long",
+            f"its sides, {width:,} and {height:,} px, differ too much: resized to cover "
+            f"{size[0]} x {size[1]} px it would be {max(wide, high):,} px long",
         )
-
-
-def _corner(
-    size: tuple[int, int], resolution: int, crop: tuple[float, float] | None
-) -> tuple[int, int]:
-    spare = (size[0] - resolution, size[1] - resolution)
-    if crop is None:
-        # round() takes halves to the even side, as torchvision's CenterCrop does
-        return round(spare[0] / 2), round(spare[1] / 2)
-    left, top = (min(int(part * (rest + 1)), rest) for part, rest in zip(crop, spare, strict=True))
-    return left, top
 
 
 def _tensor(image: Image.Image) -> Tensor:

@@ -9,7 +9,7 @@ still samples anew.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sdcore.data import DataIndex, decode_image
+from sdcore.data import BadImageError, DataIndex, decode_image
+from sdcore.data.buckets import Size
 from sdcore.task.train_spec import TrainSpec
+from sdcore.train import records
 from sdcore.train.encoder import MomentsEncoder
 from sdcore.train.filling import Filler, Progress, Share
-from sdcore.train.images import square
+from sdcore.train.framing import Frame, Framer
+from sdcore.train.images import cut
 from sdcore.train.records import TensorRecords
 
 _MOST_THREADS = 16
@@ -58,10 +61,17 @@ class LatentSource(Protocol):
     def cached(self) -> bool:
         """Whether moments come from the disk; then no VAE is needed any more."""
 
+    def size(self, row: int) -> Size:
+        """Return width and height at which a row is trained, px."""
+
+    def frame(self, draw: Draw) -> Frame:
+        """Return which part of which image a draw shows; reads nothing."""
+
     def moments(self, draws: Sequence[Draw]) -> Tensor:
         """Return mean and log-variance, (B, 2C, H, W), float32; the log-variance unclamped.
 
-        On the CPU when cached, else on the device. Not from two threads at once unless cached.
+        Of draws of one size. On the CPU when cached, else on the device. Not from two threads at
+        once unless cached.
         """
 
 
@@ -81,10 +91,10 @@ def build_latents(
 ) -> LatentSource:
     """Make the images of ``index`` ready for training.
 
-    Cached when ``spec.cache_latents`` and the crop is fixed: ``center_crop``, or every image is
-    a square once resized. Ranks share the encoding and see each other's records; ranks on hosts
-    without a common disk each do what they miss. Not cached, every image is still decoded once
-    before training, so that a corrupt one stops now and not at step 9,000.
+    Cached when ``spec.cache_latents`` and the crop is fixed: ``center_crop``, or nothing is cut
+    off any image once it is resized. Ranks share the encoding and see each other's records; ranks
+    on hosts without a common disk each do what they miss. Not cached, every image is still
+    decoded once before training, so that a corrupt one stops now and not at step 9,000.
 
     Args:
         index: The data.
@@ -106,40 +116,76 @@ def build_latents(
     filler = Filler(index, spec, encoder, cache_root, progress)
     share = Share(rank, world_size, barrier)
     threads = _threads(spec)
-    store = None
+    cached = False
+    filler.stop_at_known()
     with ThreadPoolExecutor(threads, "images") as pool:
         if not (spec.cache_latents and spec.center_crop):
             filler.look_at_all(pool, share)
-        if spec.cache_latents and (spec.center_crop or filler.all_square()):
-            store = filler.encode_all(pool, share)
+        if spec.cache_latents and (spec.center_crop or filler.no_choice()):
+            filler.encode_all(pool, share)
+            cached = True
     rows = filler.usable(on_skip)
-    if store is None:
-        return LiveLatents(index, spec, encoder, rows, threads)
-    records = TensorRecords(store, filler.places(store, rows), encoder.shape, dtype)
-    return CachedLatents(records, rows, flips=1 + spec.random_flip)
+    framer = filler.framer(rows)
+    if cached:
+        return _cached(filler, rows, framer, encoder, flips=1 + spec.random_flip)
+    return LiveLatents(index, spec, encoder, rows, framer, threads)
+
+
+def _cached(
+    filler: Filler, rows: Sequence[int], framer: Framer, encoder: MomentsEncoder, *, flips: int
+) -> "CachedLatents":
+    """Open the records of each size; together they are copied into memory, or none is."""
+    by_size: dict[Size, list[int]] = {}
+    for row in rows:
+        by_size.setdefault(framer.target(row), []).append(row)
+    total = sum(
+        len(some) * flips * filler.store(size).record_bytes for size, some in by_size.items()
+    )
+    found = {
+        size: TensorRecords(
+            filler.store(size), filler.places(filler.store(size), some), encoder.shape(size),
+            encoder.dtype, in_memory=total <= records.IN_MEMORY,
+        )
+        for size, some in by_size.items()
+    }  # fmt: skip
+    slots = {row: slot * flips for some in by_size.values() for slot, row in enumerate(some)}
+    return CachedLatents(found, slots, rows, framer, flips=flips)
 
 
 class CachedLatents:
     """Moments from the disk, or from memory when they are few. Implements ``LatentSource``.
 
     Args:
-        records: The moments of each row in ``rows``, plain and then mirrored where flips is 2.
+        found: The moments of each size, plain and then mirrored where flips is 2.
+        slots: Of each row among those of its size.
         rows: The rows that can be drawn.
+        framer: Of these.
         flips: 1 or 2.
     """
 
     cached = True
 
-    def __init__(self, records: TensorRecords, rows: Sequence[int], flips: int) -> None:
+    def __init__(
+        self, found: Mapping[Size, TensorRecords], slots: Mapping[int, int], rows: Sequence[int],
+        framer: Framer, *, flips: int,
+    ) -> None:  # fmt: skip
         self.rows = rows
-        self._records, self._flips = records, flips
-        self._slots = {row: slot * flips for slot, row in enumerate(rows)}
+        self._found, self._slots, self._framer, self._flips = found, slots, framer, flips
+
+    def size(self, row: int) -> Size:
+        """Return width and height at which a row is trained, px."""
+        return self._framer.target(row)
+
+    def frame(self, draw: Draw) -> Frame:
+        """Return which part of which image a draw shows; the crop lies in the centre."""
+        return self._framer.frame(draw.row, draw.crop, flip=draw.flip)
 
     def moments(self, draws: Sequence[Draw]) -> Tensor:
         """Return (B, 2C, H, W), float32, on the CPU; safe from several threads."""
+        (size,) = {self._framer.target(draw.row) for draw in draws}
         mirrored = self._flips - 1
         slots = [self._slots[draw.row] + (mirrored if draw.flip else 0) for draw in draws]
-        return self._records.take(slots).to(torch.float32)
+        return self._found[size].take(slots).to(torch.float32)
 
 
 class LiveLatents:
@@ -153,11 +199,20 @@ class LiveLatents:
         spec: TrainSpec,
         encoder: MomentsEncoder,
         rows: Sequence[int],
+        framer: Framer,
         threads: int,
     ) -> None:
         self.rows = rows
-        self._index, self._spec, self._encoder = index, spec, encoder
+        self._index, self._spec, self._encoder, self._framer = index, spec, encoder, framer
         self._pool = ThreadPoolExecutor(threads, "images")
+
+    def size(self, row: int) -> Size:
+        """Return width and height at which a row is trained, px."""
+        return self._framer.target(row)
+
+    def frame(self, draw: Draw) -> Frame:
+        """Return which part of which image a draw shows."""
+        return self._framer.frame(draw.row, draw.crop, flip=draw.flip)
 
     def moments(self, draws: Sequence[Draw]) -> Tensor:
         """Return (B, 2C, H, W), float32, on the device.
@@ -176,10 +231,12 @@ class LiveLatents:
 
     def _prepare(self, draw: Draw) -> Tensor:
         spec, name = self._spec, self._index.rows[draw.row].name
-        return square(
-            decode_image(self._index.read(draw.row), name),
-            name,
-            spec.resolution,
+        image = decode_image(self._index.read(draw.row), name)
+        if image.size != self._framer.original(draw.row):
+            raise BadImageError(name, "it has another size than at the start")
+        return cut(
+            image,
+            self._framer.target(draw.row),
             spec.image_interpolation_mode,
             crop=None if spec.center_crop else draw.crop,
             flip=draw.flip and spec.random_flip,

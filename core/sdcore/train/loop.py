@@ -29,7 +29,7 @@ from sdcore.train.plan import Plan
 from sdcore.train.randomness import Stream, generator, micro_positions
 from sdcore.train.samples import Sampler, View
 from sdcore.train.session import Job
-from sdcore.train.step import Objective
+from sdcore.train.step import Objective, predictor
 from sdcore.train.timesteps import BUCKETS, BucketMeans, by_bucket
 from sdcore.train.trackers import Trackers
 from sdcore.train.trainees import Trainee
@@ -173,16 +173,10 @@ class Loop:
             torch.manual_seed(int(source.integers(1 << 62)))
         enabled = job.precision.mode != "no"
         with torch.autocast(job.world.device.type, job.precision.dtype, enabled=enabled):
-            loss_B = self.kit.objective(batch, self._predict)
+            loss_B = self.kit.objective(batch, predictor(self.kit.net))
         timesteps = self.kit.batches.chances.timesteps
         self._spread += by_bucket(loss_B, batch.timesteps, timesteps.count)
         return loss_B.mean()
-
-    def _predict(self, noisy_BCHW: Tensor, timesteps_B: Tensor, text_BLD: Tensor) -> Tensor:
-        predicted_BCHW: Tensor = self.kit.net(noisy_BCHW, timesteps_B, text_BLD, return_dict=False)[
-            0
-        ]
-        return predicted_BCHW
 
     def _validate(self) -> Validation | None:
         """Measure on the held-out images if that is due, before this step can be saved."""
@@ -326,6 +320,7 @@ class Loop:
             ema_updates=kit.ema.updates if kit.ema else None,
             lr=kit.updater.rate(max(0, self.step - 1)), device=job.world.device.type,
             precision=job.precision.mode, spec=job.spec.model_dump(mode="json"),
+            block=kit.batches.chances.order.block, sizes=kit.batches.chances.order.mark,
         )  # fmt: skip
 
     def draw_missing(self) -> None:

@@ -1,44 +1,30 @@
 """Loads the parts of a Stable Diffusion pipeline, each by its one class.
 
 The class names in a downloaded ``model_index.json`` are never followed: a model folder must not
-choose which code runs.
+choose which code runs. It says of which family the model is (``families``), and no more.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DDPMScheduler,
+    UNet2DConditionModel,
+)
 from safetensors import SafetensorError
-from transformers import CLIPTextModel, CLIPTokenizer
+from torch import nn
+from transformers import CLIPTokenizer
 
-from sdcore.errors import NotReadyError, SdError, UsageError
+from sdcore.errors import NotReadyError, UsageError
 from sdcore.task.train_spec import TrainSpec
 from sdcore.text import clean_line
-
-_PIPELINE = "StableDiffusionPipeline"
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where the parts come from.
-
-    Attributes:
-        name: Folder or hub id.
-        options: Revision, variant and cache folder, for ``from_pretrained``.
-    """
-
-    name: str
-    options: dict[str, Any]
-
-    @property
-    def folder(self) -> Path | None:
-        """The local folder; None for a hub id."""
-        path = Path(self.name).expanduser()
-        return path if path.is_dir() else None
+from sdcore.train.families import Family
+from sdcore.train.sources import OWN_VAE, Source, broken, family_of_source, folder_of, index_of
 
 
 @dataclass(slots=True)
@@ -46,70 +32,37 @@ class Models:
     """The parts, on the CPU; the U-Net in fp32, the frozen ones in their own precision.
 
     Attributes:
+        family: Says what the parts are and how text is encoded.
+        index: The model's ``model_index.json``.
+        tokenizers: By name of the part.
+        text_encoders: By name of the part, in the order of the tokenizers.
         schedule: Noise schedule of training.
         sampler: DDIM over the same schedule, for samples.
     """
 
     source: Source
-    tokenizer: CLIPTokenizer
-    text_encoder: CLIPTextModel
+    family: Family
+    index: Mapping[str, Any]
+    tokenizers: dict[str, CLIPTokenizer]
+    text_encoders: dict[str, nn.Module]
     vae: AutoencoderKL
     unet: UNet2DConditionModel
     schedule: DDPMScheduler
     sampler: DDIMScheduler
 
+    @property
+    def weights(self) -> dict[str, Any]:
+        """The parts that have weights, by name."""
+        return {"unet": self.unet, "vae": self.vae, **self.text_encoders}
 
-def find_source(spec: TrainSpec, environ: Mapping[str, str]) -> Source:
-    """Decide where the model comes from, and look at a local folder without reading weights.
+    def pipeline(self, unet: UNet2DConditionModel, scheduler: object) -> Any:
+        """Return a pipeline of these parts with another U-Net and scheduler; nothing is copied."""
+        parts = {**self.weights, **self.tokenizers, "unet": unet, "scheduler": scheduler}
+        return self.family.assemble(parts, self.index)
 
-    Raises:
-        UsageError: No model is given.
-        NotReadyError: The folder is not a Stable Diffusion pipeline.
-    """
-    name = spec.pretrained_model_name_or_path or _mounted(environ, "MODEL_DIR", "/mnt/model")
-    if name is None:
-        raise UsageError(
-            "no model",
-            cause="--pretrained_model_name_or_path is not given and no model is mounted",
-            remedy="pass a pipeline folder or a hub id",
-        )
-    options = {"revision": spec.revision, "variant": spec.variant, "cache_dir": spec.cache_dir}
-    source = Source(name, options)
-    if source.folder is not None:
-        _check_folder(source.folder)
-    elif name.startswith(("/", ".", "~")):
-        raise NotReadyError(
-            f"the model folder {name}",
-            cause="there is no such folder",
-            remedy="correct pretrained_model_name_or_path",
-        )
-    return source
-
-
-def _mounted(environ: Mapping[str, str], variable: str, target: str) -> str | None:
-    """Return a mount of the run's, by its host path or its path in a container."""
-    if "SDTUI_RUN_DIR" not in environ:
-        return None
-    return environ.get(variable) or (target if Path(target).is_dir() else None)
-
-
-def _check_folder(folder: Path) -> None:
-    index = folder / "model_index.json"
-    try:
-        kind = json.loads(index.read_bytes()).get("_class_name")
-    except FileNotFoundError:
-        cause = "it holds no model_index.json"
-    except (OSError, ValueError, AttributeError) as error:
-        cause = f"model_index.json cannot be read: {error}"
-    else:
-        if kind == _PIPELINE:
-            return
-        cause = f"it is a {clean_line(str(kind), 60)}, and the trainer takes a {_PIPELINE}"
-    raise NotReadyError(
-        f"the model folder {folder}",
-        cause=cause,
-        remedy="give the folder of a whole Stable Diffusion 1.x or 2.x pipeline",
-    )
+    def reload_frozen(self) -> None:
+        """Read the parts that are not trained again: half precision has rounded them."""
+        self.text_encoders, self.vae = _load_frozen(self.source, self.family)
 
 
 def load(spec: TrainSpec, source: Source, unet_folder: Path | None) -> Models:
@@ -123,23 +76,25 @@ def load(spec: TrainSpec, source: Source, unet_folder: Path | None) -> Models:
     Raises:
         NotReadyError: A part is missing or broken, or cannot be trained as the spec says.
     """
-    schedule = _part(source, "scheduler", DDPMScheduler.from_pretrained)
+    index = index_of(source)
+    family = family_of_source(source, index)
+    schedule = _load_schedule(source)
     if spec.prediction_type is not None:
         schedule.register_to_config(prediction_type=spec.prediction_type)
     schedule = _to_pure_noise(schedule, spec)
     _check_prediction(schedule.config.prediction_type, spec)
+    tokenizers = {name: _load_tokenizer(source, name) for name in family.tokenizers}
+    text_encoders, vae = _load_frozen(source, family)
     if unet_folder is not None:
         unet = load_unet(unet_folder)
     else:
-        unet = _part(
+        unet = _weights(
             source, "unet", UNet2DConditionModel.from_pretrained, torch_dtype=torch.float32,
             revision=spec.non_ema_revision or source.options["revision"],
         )  # fmt: skip
-    tokenizer = _part(source, "tokenizer", CLIPTokenizer.from_pretrained)
-    text_encoder, vae = load_frozen(source)
-    _check_sizes(unet, vae, text_encoder)
+    _check_sizes(family, unet, vae, text_encoders)
     return Models(
-        source, tokenizer, text_encoder, vae, unet, schedule,
+        source, family, index, tokenizers, text_encoders, vae, unet, schedule,
         DDIMScheduler.from_config(schedule.config, clip_sample=False),
     )  # fmt: skip
 
@@ -175,35 +130,97 @@ def load_unet(folder: Path) -> UNet2DConditionModel:
     )
 
 
-def load_frozen(source: Source) -> tuple[CLIPTextModel, AutoencoderKL]:
+def _load_frozen(source: Source, family: Family) -> tuple[dict[str, nn.Module], AutoencoderKL]:
     """Load the parts that are not trained, in fp32."""
-    text = _part(source, "text_encoder", CLIPTextModel.from_pretrained, dtype=torch.float32)
-    vae = _part(source, "vae", AutoencoderKL.from_pretrained, torch_dtype=torch.float32)
-    return text.requires_grad_(False).eval(), vae.requires_grad_(False).eval()
+    texts = {
+        name: _weights(source, name, kind.from_pretrained, dtype=torch.float32)
+        for name, kind in family.text_encoders.items()
+    }
+    vae = _load_vae(source)
+    for part in (*texts.values(), vae):
+        part.requires_grad_(False).eval()
+    return texts, vae
+
+
+def _load_vae(source: Source) -> AutoencoderKL:
+    if source.vae is None:
+        return _weights(source, "vae", AutoencoderKL.from_pretrained, torch_dtype=torch.float32)
+    # Revision and variant are the model's, and mean nothing for another repository.
+    options = {"cache_dir": source.options["cache_dir"], "torch_dtype": torch.float32}
+    try:
+        place = folder_of(source.vae) or source.vae
+        return _whole(AutoencoderKL.from_pretrained(place, output_loading_info=True, **options))
+    except _UNREADABLE as error:
+        raise NotReadyError(
+            f"{OWN_VAE}, {source.vae}",
+            cause=clean_line(str(error).strip().split("\n")[0], 300),
+            remedy="check the name and the network, or give the folder of a VAE alone",
+        ) from error
+
+
+# A TypeError: a configuration that names a size null.
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
+# Of other noise than the one that is trained with here: their models would be spoilt unseen.
+_OTHER_NOISE = ("EDM", "FlowMatch")
+
+
+def _load_schedule(source: Source) -> DDPMScheduler:
+    """Return the noise schedule.
+
+    Raises:
+        NotReadyError: It is of a model that removes noise of another kind.
+    """
+    config = _part(source, "scheduler", DDPMScheduler.load_config)
+    kind = str(config.get("_class_name"))
+    if kind.startswith(_OTHER_NOISE):
+        raise NotReadyError(
+            f"the scheduler of {source.name}, {clean_line(kind, 60)}",
+            cause="the model was made for another kind of noise than a DDPM's, which is all that "
+            "the trainer trains with",
+            remedy="give a model whose scheduler is one of DDPM's kind, such as DDIM or Euler",
+        )
+    schedule: DDPMScheduler = DDPMScheduler.from_config(config)
+    return schedule
+
+
+def _load_tokenizer(source: Source, name: str) -> CLIPTokenizer:
+    """Return a tokenizer.
+
+    Raises:
+        NotReadyError: It is not there: transformers makes one that knows no word, and every
+            caption would read the same.
+    """
+    tokenizer: CLIPTokenizer = _part(source, name, CLIPTokenizer.from_pretrained)
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise broken(source, name, ValueError("it holds no vocab.json with merges.txt"))
+    return tokenizer
+
+
+def _weights(source: Source, name: str, load_it: Callable[..., Any], **options: Any) -> Any:
+    """Return a part with all its weights."""
+    try:
+        return _whole(_part(source, name, load_it, output_loading_info=True, **options))
+    except ValueError as error:
+        raise broken(source, name, error) from error
+
+
+def _whole(loaded: tuple[Any, Mapping[str, Any]]) -> Any:
+    """Return a network whose weights were all in its files; others would be random numbers."""
+    network, told = loaded
+    missing = sorted(told["missing_keys"])
+    if missing:
+        raise ValueError(f"its files lack {len(missing)} of its weights, such as {missing[0]}")
+    return network
 
 
 def _part(source: Source, name: str, load_it: Callable[..., Any], **options: Any) -> Any:
     settings = {**source.options, **options}
-    if name in {"scheduler", "tokenizer"}:
+    if name.startswith(("scheduler", "tokenizer")):
         settings.pop("variant")
     try:
         return load_it(source.folder or source.name, subfolder=name, **settings)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise _broken(source, name, error) from error
-
-
-def _broken(source: Source, name: str, error: Exception) -> SdError:
-    where = "folder" if source.folder else "hub model"
-    remedy = (
-        f"complete the folder {name}/, or give another model"
-        if source.folder
-        else "check the name, the revision and the network, or give a local folder"
-    )
-    return NotReadyError(
-        f"the {name} of the {where} {source.name}",
-        cause=clean_line(str(error).strip().split("\n")[0], 300),
-        remedy=remedy,
-    )
+    except _UNREADABLE as error:
+        raise broken(source, name, error) from error
 
 
 def _check_prediction(prediction: str, spec: TrainSpec) -> None:
@@ -222,18 +239,38 @@ def _check_prediction(prediction: str, spec: TrainSpec) -> None:
 
 
 def _check_sizes(
-    unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel
+    family: Family,
+    unet: UNet2DConditionModel,
+    vae: AutoencoderKL,
+    text_encoders: Mapping[str, nn.Module],
 ) -> None:
     """Refuse parts that do not fit together, which would fail in the middle of the first step."""
-    channels = (unet.config.in_channels, vae.config.latent_channels)
-    widths = (unet.config.cross_attention_dim, text_encoder.config.hidden_size)
-    for what, (wanted, got) in (("latent channels", channels), ("text width", widths)):
+    widths = family.widths(list(text_encoders.values()))
+    pairs = {
+        "latent channels": (unet.config.in_channels, vae.config.latent_channels),
+        "text width": (unet.config.cross_attention_dim, widths.states),
+    }
+    if any(vae.config.get(name) for name in ("latents_mean", "latents_std", "shift_factor")):
+        raise NotReadyError(
+            "the model's VAE",
+            cause="its latents are shifted, or scaled channel by channel, and those of Stable "
+            "Diffusion 1.x, 2.x and XL are scaled by one factor alone",
+            remedy="give another model",
+        )
+    for what, (wanted, got) in pairs.items():
         if wanted != got:
             raise NotReadyError(
                 f"the model's {what}",
                 cause=f"the U-Net takes {wanted}, the model gives {got}",
                 remedy="give a model for text-to-image; inpainting models cannot be trained here",
             )
+    fault = family.unet_fault(unet.config, widths)
+    if fault is not None:
+        raise NotReadyError(
+            f"the U-Net in a {family.pipeline.__name__}",
+            cause=fault,
+            remedy="give a text-to-image pipeline of Stable Diffusion 1.x, 2.x or XL",
+        )
 
 
 def use_xformers(unet: UNet2DConditionModel) -> None:

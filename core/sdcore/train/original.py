@@ -1,8 +1,9 @@
-"""The names of Stable Diffusion 1.x and 2.x in the layout of the original checkpoints.
+"""The names of Stable Diffusion 1.x, 2.x and XL in the layout of the original checkpoints.
 
 Image programs read that layout: one flat list of tensors, named by CompVis' latent-diffusion and,
-for the text encoder of 2.x, by OpenCLIP. All names here follow from the configurations and names
-of a pipeline's parts, so any depth will do. Nothing here reads a file or imports torch.
+for the text encoder of 2.x and the second of XL, by OpenCLIP. All names here follow from the
+configurations and names of a pipeline's parts, so any depth will do. Nothing here reads a file or
+imports torch.
 """
 
 import re
@@ -26,28 +27,56 @@ class Place(NamedTuple):
             first axis.
         kernel: Whether a matrix, (out, in), is written as the kernel of a 1x1 convolution,
             (out, in, 1, 1).
+        turned: Whether a matrix is written as its transpose, (in, out).
     """
 
     name: str
     order: int = 0
     kernel: bool = False
+    turned: bool = False
 
 
 class Names(NamedTuple):
-    """How the names of each part are found."""
+    """How the names of each part are found; a second text encoder is XL's alone."""
 
     unet: Callable[[str], Place]
     vae: Callable[[str], Place]
     text_encoder: Callable[[str], Place]
+    text_encoder_2: Callable[[str], Place] | None = None
+
+    @property
+    def parts(self) -> dict[str, Callable[[str], Place]]:
+        """By name of the part."""
+        return {part: place for part, place in self._asdict().items() if place is not None}
 
 
-def names_of(unet: Config, vae: Config, text_encoder: Config) -> Names:
+def names_of(
+    unet: Config, vae: Config, text_encoder: Config, text_encoder_2: Config | None = None
+) -> Names:
     """Return the naming that these configurations ask for.
 
+    Args:
+        unet: Of the part's ``config.json``; so the others.
+        vae: See there.
+        text_encoder: See there.
+        text_encoder_2: XL's; None makes it 1.x or 2.x.
+
     Raises:
-        UnknownLayoutError: A part is of a kind that Stable Diffusion 1.x and 2.x do not have.
+        UnknownLayoutError: A part is of a kind that Stable Diffusion does not have.
     """
-    return Names(_unet_names(unet), _vae_names(vae), _text_names(text_encoder))
+    if text_encoder_2 is None:
+        return Names(_unet_names(unet, None), _vae_names(vae), _text_names(text_encoder))
+    for part, config, known in (
+        ("first", text_encoder, "quick_gelu"), ("second", text_encoder_2, "gelu"),
+    ):  # fmt: skip
+        if (found := config.get("hidden_act", "quick_gelu")) != known:
+            raise UnknownLayoutError(f"its {part} text encoder computes with {found}, not {known}")
+    return Names(
+        _unet_names(unet, "text_time"),
+        _vae_names(vae),
+        lambda name: Place(f"conditioner.embedders.0.transformer.text_model.{_bare(name)}"),
+        lambda name: _open_clip(_bare(name), "conditioner.embedders.1.model"),
+    )
 
 
 _BLOCK = re.compile(
@@ -57,12 +86,13 @@ _UNET_KINDS: dict[str, set[Any]] = {
     "down_block_types": {"DownBlock2D", "CrossAttnDownBlock2D"},
     "mid_block_type": {"UNetMidBlock2DCrossAttn"},
     "up_block_types": {"UpBlock2D", "CrossAttnUpBlock2D"},
-    "addition_embed_type": {None},
     "class_embed_type": {None},
 }
 _UNET_LAYERS = {
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
     "conv_in": "input_blocks.0.0",
     "mid_block.attentions.0": "middle_block.1",
     "conv_norm_out": "out.0",
@@ -78,9 +108,14 @@ _RESNET = {
 }
 
 
-def _unet_names(config: Config) -> Callable[[str], Place]:
-    """Count blocks as the original does: layer by layer, and each downsampler as one of its own."""
-    _check(config, _UNET_KINDS, "U-Net")
+def _unet_names(config: Config, added: str | None) -> Callable[[str], Place]:
+    """Count blocks as the original does: layer by layer, and each downsampler as one of its own.
+
+    Args:
+        config: Of the U-Net.
+        added: The kind of conditions beside the text that its family has.
+    """
+    _check(config, {**_UNET_KINDS, "addition_embed_type": {added}}, "U-Net")
     blocks = len(config["down_block_types"])
     layers = config["layers_per_block"]
     deep = [layers] * blocks if isinstance(layers, int) else list(layers)
@@ -93,6 +128,8 @@ def _unet_names(config: Config) -> Callable[[str], Place]:
 
     def place(name: str) -> Place:
         found = _BLOCK.fullmatch(name)
+        if found is None and added is None and name.startswith("add_embedding."):
+            raise _homeless(name)
         if found is None:
             return Place(f"model.diffusion_model.{_outside_blocks(name)}")
         way, block, kind, layer, rest = found.groups()
@@ -191,7 +228,7 @@ def _text_names(config: Config) -> Callable[[str], Place]:
     if activation == "quick_gelu":
         return lambda name: Place(f"cond_stage_model.transformer.text_model.{_bare(name)}")
     if activation == "gelu":
-        return lambda name: _open_clip(_bare(name))
+        return lambda name: _open_clip(_bare(name), "cond_stage_model.model")
     raise UnknownLayoutError(
         f"its text encoder computes with {activation}, and those of Stable Diffusion 1.x and 2.x "
         "with quick_gelu and gelu"
@@ -203,13 +240,15 @@ def _bare(name: str) -> str:
     return name.removeprefix("text_model.")
 
 
-def _open_clip(name: str) -> Place:
+def _open_clip(name: str, stem: str) -> Place:
     layer = re.fullmatch(r"encoder\.layers\.(\d+)\.(.+)", name)
     if layer is None:
         if name == "embeddings.position_embedding.weight":  # a bare tensor there, and no layer
-            return Place("cond_stage_model.model.positional_embedding")
-        return Place(f"cond_stage_model.model.{_swapped(name, _OPEN_CLIP, name)}")
-    block = f"cond_stage_model.model.transformer.resblocks.{layer[1]}"
+            return Place(f"{stem}.positional_embedding")
+        if name == "text_projection.weight":  # a bare tensor, too, and multiplied from the right
+            return Place(f"{stem}.text_projection", turned=True)
+        return Place(f"{stem}.{_swapped(name, _OPEN_CLIP, name)}")
+    block = f"{stem}.transformer.resblocks.{layer[1]}"
     joined = re.fullmatch(r"self_attn\.([qkv])_proj\.(weight|bias)", layer[2])
     if joined is not None:
         return Place(f"{block}.attn.in_proj_{joined[2]}", order="qkv".index(joined[1]))
@@ -245,4 +284,4 @@ def check_names(names: Names, parts: Mapping[str, Iterable[str]]) -> None:
     """
     for part, tensors in parts.items():
         for name in tensors:
-            getattr(names, part)(name)
+            names.parts[part](name)

@@ -39,12 +39,17 @@ def rank_of(environ: Mapping[str, str]) -> int:
 
 
 class RankRecord:
-    """``ranks/rank-R.json``: replaced whole at the start, after each checkpoint, and at the end."""
+    """``ranks/rank-R.json``: replaced whole at the start, after each checkpoint, and at the end.
+
+    Attributes:
+        spec: The settings as far as they are decided, for remedies; None before they are read.
+    """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.rank = rank_of(environ)
         self.step, self.total = 0, 0
         self.checkpoint: str | None = None
+        self.spec: TrainSpec | None = None
         self._attempt = 1
         self._path: Path | None = None
         if environ.get("SDTUI_RUN_DIR"):

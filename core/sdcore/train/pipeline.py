@@ -6,13 +6,14 @@ import shutil
 from pathlib import Path
 
 import torch
-from diffusers import DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import DiffusionPipeline, UNet2DConditionModel
 from safetensors import SafetensorError
 
 from sdcore.errors import NotReadyError
 from sdcore.runs.files import read_json, sync_folder, write_json
 from sdcore.train.checkpoint import unpublished
-from sdcore.train.models import Models, Source
+from sdcore.train.models import Models
+from sdcore.train.sources import Source
 
 _PARTIAL = ".partial"
 _OLD = ".old"
@@ -71,17 +72,9 @@ def _write(aside: Path, unet: UNet2DConditionModel, models: Models) -> None:
     source = _local(models.source)
     index = read_json(source / _INDEX) or {}
     scheduler = _scheduler(source, models)
-    pipeline = StableDiffusionPipeline(
-        vae=models.vae.to(dtype=torch.float32),
-        text_encoder=models.text_encoder.to(dtype=torch.float32),
-        tokenizer=models.tokenizer,
-        unet=unet,
-        scheduler=scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipeline.save_pretrained(aside)
+    for part in (models.vae, *models.text_encoders.values()):
+        part.to(dtype=torch.float32)
+    models.pipeline(unet, scheduler).save_pretrained(aside)
     _copy_others(source, aside, index)
 
 
@@ -120,9 +113,10 @@ def _copy_others(source: Path, aside: Path, index: dict[str, object]) -> None:
             continue  # a downloaded index must not lead out of the folder
         shutil.copytree(source / name, aside / name)
         written[name] = entry
-    written["requires_safety_checker"] = bool(
-        index.get("requires_safety_checker") and (aside / "safety_checker").is_dir()
-    )
+    if "requires_safety_checker" in written:
+        written["requires_safety_checker"] = bool(
+            index.get("requires_safety_checker") and (aside / "safety_checker").is_dir()
+        )
     write_json(aside / _INDEX, written)
 
 

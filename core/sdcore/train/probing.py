@@ -16,6 +16,7 @@ from sdcore.train.choices import split_of
 from sdcore.train.footprint import state_bytes
 from sdcore.train.loop import Loop
 from sdcore.train.outcome import is_out_of_memory
+from sdcore.train.step import predictor
 from sdcore.units import rate
 
 _WARM, _TIMED = 2, 3  # passes: cuDNN picks its kernels in the first
@@ -124,16 +125,15 @@ def attempt(loop: Loop, batch: int) -> float | None:
 def _pass(loop: Loop, batch: int) -> float:
     """Run one forward and backward pass and return its seconds."""
     job, kit = loop.job, loop.kit
-    samples = kit.batches.at(range(loop.samples, loop.samples + batch))
+    start = kit.batches.chances.order.largest(loop.samples)
+    samples = kit.batches.at(range(start, start + batch))
     _wait(job.world.device)
     began = time.perf_counter()
     with torch.autocast(
         job.world.device.type, job.precision.dtype, enabled=job.precision.mode != "no"
     ):
         # Without the wrapper of several processes: one that does not fit would let the rest wait.
-        loss = kit.objective(
-            samples, lambda *inputs: kit.trainee.net(*inputs, return_dict=False)[0]
-        ).mean()
+        loss = kit.objective(samples, predictor(kit.trainee.net)).mean()
     loss.backward()  # type: ignore[no-untyped-call]
     _wait(job.world.device)
     return time.perf_counter() - began

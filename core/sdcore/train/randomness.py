@@ -8,6 +8,7 @@ flip, crop and caption whatever was drawn before it and on whichever rank it is 
 Numbers are made on the CPU, so they do not depend on the device either.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from functools import lru_cache
@@ -34,6 +35,7 @@ class Stream(IntEnum):
     VALIDATION_NOISE = 12
     VALIDATION_POSTERIOR = 13
     ADAPTER = 16
+    BLOCKS = 17
 
 
 def generator(seed: int, stream: Stream, position: int) -> np.random.Generator:
@@ -75,6 +77,10 @@ class Order:
     Windows of accumulation run across the seam, so no window is short.
     """
 
+    # As in ``BlockOrder``: of one size, nothing keeps images together.
+    block: int | None = None
+    mark: str | None = None
+
     def __init__(self, seed: int, count: int) -> None:
         self.count = count
         self._epoch: Callable[[int], np.ndarray] = lru_cache(maxsize=2)(
@@ -85,6 +91,79 @@ class Order:
         """Return which of ``count`` rows the sample at ``position`` shows."""
         epoch, place = divmod(position, self.count)
         return int(self._epoch(epoch)[place])
+
+    def largest(self, start: int) -> int:
+        """Return a position, ``start`` or later, where a pass over the largest images begins."""
+        return start
+
+
+class BlockOrder:
+    """The endless sequence of rows where each block of positions shows images of one size.
+
+    Every size has a sequence of its own, one permutation of its rows after another, and position
+    p shows the next image of the size its block p // ``block`` belongs to. With n images of a
+    size, epoch e holds that size's blocks from e n // block up to (e + 1) n // block, in an order
+    drawn for the epoch. So no block is short and none is left out: what does not fill a block is
+    carried over to the next epoch, and after e epochs a size has shown e n images, or up to
+    ``block`` - 1 fewer. Like ``Order``, it follows from seed and epoch alone.
+
+    Args:
+        seed: Of the run.
+        kinds: A number for the size of each row; that of the most pixels is 0.
+        block: Images of a block; a forward pass must not reach over its end.
+
+    Attributes:
+        mark: Of ``kinds``; another one is another order.
+    """
+
+    def __init__(self, seed: int, kinds: Sequence[int], block: int) -> None:
+        self.count, self.block = len(kinds), block
+        self._seed, self._kinds = seed, np.asarray(kinds, np.int64)
+        self._sizes = np.bincount(self._kinds)
+        self.mark = hashlib.sha256(self._kinds.tobytes()).hexdigest()[:16]
+        self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
+        self._members = lru_cache(maxsize=4)(self._draw_members)
+
+    def row(self, position: int) -> int:
+        """Return which of ``count`` rows the sample at ``position`` shows."""
+        number, offset = divmod(position, self.block)
+        kind, turn = self._block(number)
+        epoch, place = divmod(turn * self.block + offset, int(self._sizes[kind]))
+        return int(self._members(epoch)[kind][place])
+
+    def largest(self, start: int) -> int:
+        """Return a position, ``start`` or later, where a pass over the largest images begins."""
+        number = -(-start // self.block)
+        while self._block(number)[0] != 0:
+            number += 1
+        return number * self.block
+
+    def _block(self, number: int) -> tuple[int, int]:
+        """Return the size that a block shows, and which of that size's blocks it is."""
+        epoch = number * self.block // self.count  # this one, or few later: what is carried over
+        while self._before(epoch + 1).sum() <= number:
+            epoch += 1
+        kinds, turns = self._epoch(epoch)
+        place = number - int(self._before(epoch).sum())
+        return int(kinds[place]), int(turns[place])
+
+    def _before(self, epoch: int) -> np.ndarray:
+        """Return how many blocks of each size there are before an epoch."""
+        blocks: np.ndarray = epoch * self._sizes // self.block
+        return blocks
+
+    def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        first, end = self._before(epoch), self._before(epoch + 1)
+        kinds = np.repeat(np.arange(len(self._sizes)), end - first)
+        turns = np.concatenate([np.arange(*ends) for ends in zip(first, end, strict=True)])
+        shuffled = generator(self._seed, Stream.BLOCKS, epoch).permutation(len(kinds))
+        return kinds[shuffled], turns[shuffled]
+
+    def _draw_members(self, epoch: int) -> list[np.ndarray]:
+        """Return the rows of each size in the order of one of their permutations."""
+        shuffled = generator(self._seed, Stream.ORDER, epoch).permutation(self.count)
+        by_kind = shuffled[np.argsort(self._kinds[shuffled], kind="stable")]
+        return np.split(by_kind, np.cumsum(self._sizes)[:-1])
 
 
 def micro_positions(start: int, micro: int, rank: int, world_size: int, batch: int) -> list[int]:

@@ -33,6 +33,7 @@ class TensorRecords:
         places: Where the tensor of each slot is.
         shape: Of each.
         dtype: Of each.
+        in_memory: Whether to copy them; left out, if they are few.
     """
 
     def __init__(
@@ -41,13 +42,17 @@ class TensorRecords:
         places: Sequence[Place],
         shape: tuple[int, ...],
         dtype: torch.dtype,
+        *,
+        in_memory: bool | None = None,
     ) -> None:
         self._store, self._shape, self._dtype = store, shape, dtype
         self._packs = np.fromiter((place.pack for place in places), np.int32, len(places))
         self._index = np.fromiter((place.index for place in places), np.int64, len(places))
         store.forget_keys()
         self._memory: Tensor | None = None
-        if len(places) * store.record_bytes <= IN_MEMORY:
+        if in_memory is None:
+            in_memory = len(places) * store.record_bytes <= IN_MEMORY
+        if in_memory:
             self._memory = self._read(range(len(places)))
 
     def take(self, slots: Sequence[int]) -> Tensor:

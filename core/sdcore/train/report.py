@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import deque
 from typing import Any
 
 from sdcore.runs.files import LineWriter, is_full
@@ -13,6 +14,7 @@ _PHASE_INTERVAL = 1.0  # s between two lines of the same counted phase
 # The others end in a line that says more, or come often.
 _SAID = {"loading", "caching", "compiling", "training"}
 _LINE_INTERVAL = 30.0  # s between two progress lines for people, unless 5 % pass sooner
+_PACE_LINES = 60  # of a counted phase, one a second: its pace is that of the last minute
 
 
 def say(text: str) -> None:
@@ -35,6 +37,8 @@ class Report:
         self._streams = (self._events, self._metrics)
         self._phase_at = 0.0
         self._phase = ""
+        self._pace: deque[tuple[float, int]] = deque(maxlen=_PACE_LINES)
+        self._counted: tuple[int | None, str | None] = (None, None)
         self._told: set[str] = set()
         self._said_at, self._said_share = 0.0, -1.0
 
@@ -90,7 +94,26 @@ class Report:
             self._told.add(phase)
             self.say(f"{phase} …")
         self._phase, self._phase_at = phase, now
-        self.event("phase", phase=phase, done=done, total=total, unit=unit)
+        pace = self._pace_at(now, done, total, unit)
+        self.event("phase", phase=phase, done=done, total=total, unit=unit, per_s=pace)
+        if phase == "caching" and pace and now - self._said_at >= _LINE_INTERVAL:
+            self._said_at = now
+            left = duration(((total or 0) - (done or 0)) / pace)
+            speed = rate(pace, unit or "")
+            self.say(f"caching: {done:,} of {total:,} {unit}  {speed}  {left} left")
+
+    def _pace_at(
+        self, now: float, done: int | None, total: int | None, unit: str | None
+    ) -> float | None:
+        """Return units per second since a minute ago, or since this count began."""
+        if done is None:
+            return None
+        if (total, unit) != self._counted:
+            self._counted, self._said_at = (total, unit), now
+            self._pace.clear()
+        self._pace.append((now, done))
+        began, first = self._pace[0]
+        return (done - first) / (now - began) if done > first and now > began else None
 
     def progress(self, step: int, total: int, loss: float, lr: float, speed: float | None,
                  batch: int) -> None:  # fmt: skip

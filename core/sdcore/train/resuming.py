@@ -9,6 +9,7 @@ from sdcore.train.session import Job
 # Settings that a resume cannot change, and why.
 _KEPT = {
     "validation_split": "images that would be held out now have been trained on",
+    "enable_bucket": "images would come in another order, some twice and some not at all",
     "optimizer": "the state it saved means nothing to another one",
     "use_8bit_adam": "the state it saved has another form",
 }

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from PIL import Image
+from torch import Tensor
 
 from sdcore.runs.files import write_json
 from sdcore.task.train_spec import TrainSpec
+from sdcore.train.encoder import run_finite
 from sdcore.train.models import Models
 from sdcore.train.precision import Precision
 
@@ -30,7 +32,7 @@ class Sampler:
     """Draws with the models that are in memory; loads nothing.
 
     Attributes:
-        models: VAE, text encoder, tokenizer and scheduler.
+        models: VAE, text encoders, tokenizers and scheduler.
         spec: Prompts, size, guidance.
         seed: Of the run.
         device: Where to draw.
@@ -71,9 +73,7 @@ class Sampler:
         aside.rename(final)
         return final, len(images)
 
-    def _pictures(
-        self, pipeline: StableDiffusionPipeline, weights: str, folder: Path
-    ) -> list[dict[str, Any]]:
+    def _pictures(self, pipeline: Any, weights: str, folder: Path) -> list[dict[str, Any]]:
         entries = []
         for i, prompt in enumerate(self.spec.validation_prompts or ()):
             seed = seed_of(self.seed, prompt)
@@ -82,7 +82,7 @@ class Sampler:
             entries.append({"file": name, "prompt": prompt, "seed": seed, "weights": weights})
         return entries
 
-    def _picture(self, pipeline: StableDiffusionPipeline, prompt: str, seed: int) -> Image.Image:
+    def _picture(self, pipeline: Any, prompt: str, seed: int) -> Image.Image:
         with torch.autocast(
             self.device.type, self.precision.dtype, enabled=self.precision.mode != "no"
         ):
@@ -94,29 +94,33 @@ class Sampler:
                 guidance_scale=self.spec.validation_guidance_scale,
                 # On the CPU: the same noise on every device.
                 generator=torch.Generator().manual_seed(seed),
+                output_type="latent",
             )
-        image: Image.Image = drawn.images[0]
+        return self._decoded(pipeline, drawn.images)
+
+    def _decoded(self, pipeline: Any, latents_BCHW: Tensor) -> Image.Image:
+        """Decode one picture; not under autocast, which would put an fp32 VAE back into fp16."""
+        vae = self.models.vae
+        scaled_BCHW = latents_BCHW / vae.config.scaling_factor
+        pixels_BCHW = run_finite(
+            vae,
+            vae.dtype,
+            lambda dtype: vae.decode(scaled_BCHW.to(dtype), return_dict=False)[0],
+            "a sample",
+        )
+        image: Image.Image = pipeline.image_processor.postprocess(pixels_BCHW)[0]
         return image
 
     @contextmanager
-    def _ready(self, unet: UNet2DConditionModel) -> Iterator[StableDiffusionPipeline]:
+    def _ready(self, unet: UNet2DConditionModel) -> Iterator[Any]:
         """Bring the models to the device and their evaluation mode, and all back."""
-        parts = (self.models.vae, self.models.text_encoder, unet)
+        parts = (self.models.vae, *self.models.text_encoders.values(), unet)
         homes = [next(part.parameters()).device for part in parts]
         trained = [part.training for part in parts]
         try:
             for part in parts:
                 part.to(self.device).eval()
-            pipeline = StableDiffusionPipeline(
-                vae=self.models.vae,
-                text_encoder=self.models.text_encoder,
-                tokenizer=self.models.tokenizer,
-                unet=unet,
-                scheduler=self.models.sampler,
-                safety_checker=None,
-                feature_extractor=None,
-                requires_safety_checker=False,
-            )
+            pipeline = self.models.pipeline(unet, self.models.sampler)
             pipeline.set_progress_bar_config(disable=True)
             yield pipeline
         finally:

@@ -41,7 +41,11 @@ _DTYPES: dict[SingleFile, tuple[str, torch.dtype]] = {
 }
 # A count from 0 that older versions of transformers saved; image programs make it themselves.
 _NO_WEIGHTS = ("position_ids",)
-_MODEL = "StableDiffusionPipeline"
+# By class of the pipeline: the parts that have weights.
+_PARTS = {
+    "StableDiffusionPipeline": ("unet", "vae", "text_encoder"),
+    "StableDiffusionXLPipeline": ("unet", "vae", "text_encoder", "text_encoder_2"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,8 @@ class _Entry:
     @property
     def shape(self) -> tuple[int, ...]:
         first = self.pieces[0]
+        if first.place.turned:
+            return first.shape[::-1]
         rows = sum(piece.shape[0] for piece in self.pieces)
         return (rows, *first.shape[1:], *((1, 1) if first.place.kernel else ()))
 
@@ -72,7 +78,7 @@ def export(folder: Path, target: Path | None = None, precision: SingleFile = "fp
     """Write the pipeline in ``folder`` as one file, which appears whole or not at all.
 
     Args:
-        folder: A pipeline of Stable Diffusion 1.x or 2.x, in safetensors.
+        folder: A pipeline of Stable Diffusion 1.x, 2.x or XL, in safetensors.
         target: The file; left out, ``single_file.safetensors`` in the folder.
         precision: Of all weights in the file.
 
@@ -137,10 +143,9 @@ def check(parts: Any) -> None:
     Raises:
         NotReadyError: It has none.
     """
-    loaded = {part: getattr(parts, part) for part in original.Names._fields}
     try:
-        configs = {part: _config_of(model) for part, model in loaded.items()}
-        weights = {part: _weights(model.state_dict()) for part, model in loaded.items()}
+        configs = {part: _config_of(model) for part, model in parts.weights.items()}
+        weights = {part: _weights(model.state_dict()) for part, model in parts.weights.items()}
         original.check_names(original.names_of(**configs), weights)
     except UnknownLayoutError as error:
         raise NotReadyError(
@@ -158,14 +163,14 @@ def _config_of(model: Any) -> dict[str, Any]:
 def _entries(folder: Path) -> list[_Entry]:
     """Return what the file will hold, part by part; only headers are read."""
     kind = (read_json(folder / "model_index.json") or {}).get("_class_name")
-    if kind != _MODEL:
-        raise UnknownLayoutError(f"its model_index.json tells of {kind}, and not of {_MODEL}")
-    configs = {part: read_json(folder / part / "config.json") or {}
-               for part in original.Names._fields}  # fmt: skip
+    if kind not in _PARTS:
+        known = " or ".join(_PARTS)
+        raise UnknownLayoutError(f"its model_index.json tells of {kind}, and not of {known}")
+    configs = {part: read_json(folder / part / "config.json") or {} for part in _PARTS[kind]}
     names = original.names_of(**configs)
     joined: dict[str, list[_Piece]] = defaultdict(list)
-    for part in original.Names._fields:
-        for piece in _pieces(folder / part, getattr(names, part)):
+    for part, place in names.parts.items():
+        for piece in _pieces(folder / part, place):
             joined[piece.place.name].append(piece)
     return [
         _Entry(name, tuple(sorted(pieces, key=lambda piece: piece.place.order)))
@@ -225,7 +230,7 @@ def _write(file: IO[bytes], entries: Sequence[_Entry], dtype: torch.dtype) -> No
             # Opened for each: a mapped file counts as memory for as long as it is open.
             with safe_open(piece.file, "pt") as weights:
                 tensor = weights.get_tensor(piece.key)
-            rounded = tensor.to(dtype).contiguous()
+            rounded = (tensor.T if piece.place.turned else tensor).to(dtype).contiguous()
             if not rounded.isfinite().all() and tensor.isfinite().all():
                 raise NotReadyError(
                     f"the weights {piece.key} in {piece.file} as fp16",

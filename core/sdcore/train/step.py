@@ -1,22 +1,38 @@
 """The loss of one forward pass, from latents and text to one number per image.
 
 Shapes: B images, C latent channels (4), H and W latent rows and columns (pixels / 8),
-L tokens (77), D text width.
+E text encoders, L tokens (77), D text width.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
-from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers import DDPMScheduler
 from diffusers.training_utils import compute_dream_and_update_latents, compute_snr
-from torch import Tensor
+from torch import Tensor, nn
 
 from sdcore.task.train_spec import TrainSpec
+from sdcore.train.families import Added
 
-# (noisy_BCHW, timesteps_B, text_BLD) -> predicted_BCHW
-Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
+# (noisy_BCHW, timesteps_B, text_BLD, added) -> predicted_BCHW
+Predict = Callable[[Tensor, Tensor, Tensor, Added | None], Tensor]
+
+
+def predictor(net: nn.Module) -> Predict:
+    """Return how a U-Net, or a module that is called like one, predicts."""
+
+    def predict(
+        noisy_BCHW: Tensor, timesteps_B: Tensor, text_BLD: Tensor, added: Added | None
+    ) -> Tensor:
+        answer: Tensor = net(
+            noisy_BCHW, timesteps_B, text_BLD, added_cond_kwargs=added, return_dict=False
+        )[0]
+        return answer
+
+    return predict
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +46,8 @@ class Batch:
         offset: Standard normal, (B, C, 1, 1), for ``noise_offset``; None without it.
         perturbation: Standard normal, (B, C, H, W), for ``input_perturbation``; None without it.
         timesteps: Integers in [0, T), (B,).
-        text: The text encoder's last states, (B, L, D); token ids, (B, L), where it trains, too.
+        text: States of the text encoders, (B, L, D); token ids, (B, E, L), where they train, too.
+        added: What the U-Net is told beside them: sizes and pooled text of SDXL; else None.
     """
 
     moments: Tensor
@@ -40,6 +57,7 @@ class Batch:
     perturbation: Tensor | None
     timesteps: Tensor
     text: Tensor
+    added: Added | None = None
 
 
 def latents_of(batch: Batch, scaling_factor: float) -> Tensor:
@@ -75,13 +93,13 @@ class Objective:
         spec: Loss settings.
         schedule: The noise schedule, prediction type included.
         scaling_factor: Of the VAE.
-        unet: Without any wrapper of several processes, for DREAM's extra pass.
+        net: Without any wrapper of several processes, for DREAM's extra pass.
     """
 
     spec: TrainSpec
     schedule: DDPMScheduler
     scaling_factor: float
-    unet: UNet2DConditionModel
+    net: nn.Module
 
     def __call__(self, batch: Batch, predict: Predict) -> Tensor:
         """Return the loss of each image, (B,), float32 on the device.
@@ -94,14 +112,16 @@ class Objective:
         noise_BCHW, noisy_BCHW = self._noise(latents_BCHW, batch)
         target_BCHW = self._target(latents_BCHW, noise_BCHW, batch.timesteps)
         if self.spec.dream_training:
+            # It calls with three arguments, and knows of nothing that is told beside them.
+            net = partial(self.net, added_cond_kwargs=batch.added)
             noisy_BCHW, target_BCHW = compute_dream_and_update_latents(
-                self.unet, self.schedule, batch.timesteps, noise_BCHW, noisy_BCHW, target_BCHW,
+                net, self.schedule, batch.timesteps, noise_BCHW, noisy_BCHW, target_BCHW,
                 batch.text, self.spec.dream_detail_preservation,
             )  # fmt: skip
             # torch 2.10 keeps the half-precision weights that this pass made without gradients,
             # and the next pass would take them: most weights would then get no gradient.
             torch.clear_autocast_cache()
-        predicted_BCHW = predict(noisy_BCHW, batch.timesteps, batch.text)
+        predicted_BCHW = predict(noisy_BCHW, batch.timesteps, batch.text, batch.added)
         return _errors(predicted_BCHW, target_BCHW) * self._weights(batch.timesteps)
 
     def unweighted(self, batch: Batch, predict: Predict) -> Tensor:
@@ -113,7 +133,8 @@ class Objective:
         latents_BCHW = latents_of(batch, self.scaling_factor)
         noise_BCHW, noisy_BCHW = self._noise(latents_BCHW, batch)
         target_BCHW = self._target(latents_BCHW, noise_BCHW, batch.timesteps)
-        return _errors(predict(noisy_BCHW, batch.timesteps, batch.text), target_BCHW)
+        predicted_BCHW = predict(noisy_BCHW, batch.timesteps, batch.text, batch.added)
+        return _errors(predicted_BCHW, target_BCHW)
 
     def _noise(self, latents_BCHW: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the noise to predict and the noised latents; they differ by the perturbation."""

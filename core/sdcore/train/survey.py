@@ -19,8 +19,9 @@ import PIL
 from PIL import Image
 
 from sdcore.data import BadImageError, DataIndex, decode_image
+from sdcore.data.buckets import Size
 from sdcore.train.cache import PackWriter, RecordStore, key_of
-from sdcore.train.images import RULE_VERSION, check_sides, resized
+from sdcore.train.images import RULE_VERSION, Aim
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -52,10 +53,11 @@ class Survey:
     Args:
         index: The data.
         cache_root: The findings are kept below it.
+        aim: The size each image is trained at.
     """
 
-    def __init__(self, index: DataIndex, cache_root: Path) -> None:
-        self.index = index
+    def __init__(self, index: DataIndex, cache_root: Path, aim: Aim) -> None:
+        self.index, self._aim = index, aim
         # Another Pillow may decode what this one cannot, and the other way round.
         folder = cache_root / "images" / f"{RULE_VERSION}-pillow-{PIL.__version__}"
         self._store = RecordStore(folder, _RECORD.size)
@@ -115,40 +117,38 @@ class Survey:
         """Tell whether the image was looked at."""
         return bool(self._state[row] != _UNKNOWN)
 
-    def trains(self, row: int, resolution: int) -> bool:
+    def trains(self, row: int) -> bool:
         """Tell whether the image of a known row can be trained on; ``fault`` says why not."""
-        return self.decodes(row) and self._too_narrow(row, resolution) is None
+        return self.decodes(row) and self.unfit(row) is None
 
     def content(self, row: int) -> bytes:
         """Return the SHA-256 of the encoded image; only of a known row."""
         content: bytes = self._content[row].tobytes()
         return content
 
-    def fault(self, row: int, resolution: int) -> BadImageError | None:
+    def fault(self, row: int) -> BadImageError | None:
         """Return why the image of a known row cannot be trained on, or None."""
         if self.decodes(row):
-            return self._too_narrow(row, resolution)
+            return self.unfit(row)
         seen, _ = self.look(row)
         name = self.index.rows[row].name
         return seen.fault or BadImageError(name, "it could not be decoded when it was first read")
 
-    def all_square(self, resolution: int) -> bool:
-        """Tell whether every good image is a square once resized, so that no crop has a choice."""
-        return all(
-            resized(*self._sides(row), resolution) == (resolution, resolution)
-            for row in range(len(self.index))
-            if self.decodes(row)
-        )
+    def sides(self, row: int) -> Size:
+        """Return width and height as seen, px; only of a row that decodes."""
+        return int(self._size[row, 0]), int(self._size[row, 1])
 
-    def _too_narrow(self, row: int, resolution: int) -> BadImageError | None:
+    def target(self, row: int) -> Size:
+        """Return the size, px, at which a row that can be trained on is."""
+        return self._aim.size(*self.sides(row), self.index.rows[row].name)
+
+    def unfit(self, row: int) -> BadImageError | None:
+        """Return why no size suits an image that decodes, or None."""
         try:
-            check_sides(*self._sides(row), resolution, self.index.rows[row].name)
+            self.target(row)
         except BadImageError as fault:
             return fault
         return None
-
-    def _sides(self, row: int) -> tuple[int, int]:
-        return int(self._size[row, 0]), int(self._size[row, 1])
 
     def _note(self, row: int, content: bytes, state: int, size: tuple[int, int]) -> None:
         self._content[row] = np.frombuffer(content, np.uint8)

@@ -1,8 +1,9 @@
 """Captions as text embeddings, each distinct one encoded once and kept on disk.
 
-B draws, L tokens (77), D text width (768 or 1024).
+B draws, N captions, E text encoders (1, or 2 of SDXL), L tokens (77), D text width (768, 1024 or
+2048), P width of the pooled text (0, or 1280).
 
-An embedding follows from the token ids and the encoder alone, so the ids are the key: two
+An embedding follows from the token ids and the encoders alone, so the ids are the key: two
 tokenizers that agree on a caption share its record, and one that differs cannot be confused.
 """
 
@@ -13,12 +14,13 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sdcore.data import DataIndex
 from sdcore.errors import NotReadyError
 from sdcore.train.cache import RecordStore, key_of
 from sdcore.train.encoder import freeze, module_hash, run_finite
+from sdcore.train.families import Family, Text, Widths
 from sdcore.train.filling import Progress
 from sdcore.train.latents import Draw
 from sdcore.train.records import TensorRecords, record_bytes, to_record
@@ -29,8 +31,8 @@ _BATCH = 64
 _TOKENIZED = 4096  # captions tokenized at once: 2.5 MB of ids
 
 
-# The captions of draws as the network takes them: (B, L, D) or, where it encodes them, (B, L).
-Texts = Callable[[Sequence[Draw]], Tensor]
+# The captions of draws as the network takes them.
+Texts = Callable[[Sequence[Draw]], Text]
 
 
 class Captions:
@@ -67,43 +69,77 @@ class TextSource:
     """Gives the embeddings for draws.
 
     Args:
-        records: Of each caption's embedding.
+        records: Of each caption's embedding, as ``_packed`` puts it together.
         captions: In that order.
+        length: Tokens L.
+        widths: D and P.
     """
 
-    def __init__(self, records: TensorRecords, captions: Captions) -> None:
+    def __init__(
+        self, records: TensorRecords, captions: Captions, length: int, widths: Widths
+    ) -> None:
         self._records, self._captions = records, captions
+        self._length, self._widths = length, widths
 
-    def embeddings(self, draws: Sequence[Draw]) -> Tensor:
-        """Return (B, L, D), in the encoder's precision, on the CPU; safe from several threads."""
-        return self._records.take(self._captions.shown(draws))
+    def embeddings(self, draws: Sequence[Draw]) -> Text:
+        """Return the text in the encoders' precision, on the CPU; safe from several threads."""
+        packed_BW = self._records.take(self._captions.shown(draws))
+        end = self._length * self._widths.states
+        states_BLD = packed_BW[:, :end].reshape(-1, self._length, self._widths.states)
+        return Text(states_BLD, packed_BW[:, end:] if self._widths.pooled else None)
+
+
+def _packed(text: Text) -> Tensor:
+    """Return states and then pooled text of each caption in one row, (N, L * D + P)."""
+    rows_NW = text.states.flatten(1)
+    return rows_NW if text.pooled is None else torch.cat([rows_NW, text.pooled], dim=1)
+
+
+class Tokens:
+    """Tokenizers and the encoders they are for.
+
+    Args:
+        tokenizers: Of ``CLIPTokenizer``.
+        encoders: Text encoders, in that order, which limit the length.
+
+    Attributes:
+        length: Tokens L of every caption.
+    """
+
+    def __init__(self, tokenizers: Sequence[Any], encoders: Sequence[Any]) -> None:
+        self._tokenizers = tokenizers
+        pairs = zip(tokenizers, encoders, strict=True)
+        self.length = min(_length(tokenizer, encoder) for tokenizer, encoder in pairs)
+
+    def ids(self, texts: Sequence[str]) -> Tensor:
+        """Return token ids, (N, E, L), int64, padded and cut to the length."""
+        return torch.stack([_ids(one, texts, self.length) for one in self._tokenizers], dim=1)
 
 
 class TokenSource:
-    """Gives the token ids for draws, for a text encoder that runs at every step.
+    """Gives the token ids for draws, for text encoders that run at every step.
 
     Args:
         captions: All there are.
-        tokenizer: A ``CLIPTokenizer``.
-        text_encoder: A ``CLIPTextModel``, which limits their length.
+        tokens: Makes the ids.
     """
 
-    def __init__(self, captions: Captions, tokenizer: Any, text_encoder: Any) -> None:
-        length = _length(tokenizer, text_encoder)
+    def __init__(self, captions: Captions, tokens: Tokens) -> None:
         self._captions = captions
-        # Four bytes each: 31 MB for 100,000 captions.
-        parts = [_ids(tokenizer, s, length).int() for s in _chunks(captions.texts, _TOKENIZED)]
-        self._ids_NL = torch.cat(parts)
+        # Four bytes each: 31 MB for 100,000 captions and one encoder.
+        parts = [tokens.ids(some).int() for some in _chunks(captions.texts, _TOKENIZED)]
+        self._ids_NEL = torch.cat(parts)
 
-    def ids(self, draws: Sequence[Draw]) -> Tensor:
-        """Return (B, L), int64, on the CPU."""
-        return self._ids_NL[self._captions.shown(draws)].long()
+    def ids(self, draws: Sequence[Draw]) -> Text:
+        """Return (B, E, L), int64, on the CPU."""
+        return Text(self._ids_NEL[self._captions.shown(draws)].long(), None)
 
 
 def build_texts(
     index: DataIndex,
-    tokenizer: Any,
-    text_encoder: Any,
+    family: Family,
+    tokenizers: Sequence[Any],
+    encoders: Sequence[Any],
     device: torch.device,
     dtype: torch.dtype,
     *,
@@ -116,13 +152,14 @@ def build_texts(
 ) -> TextSource:
     """Make the captions of ``index`` ready for training.
 
-    Tokens are padded to the tokenizer's length and cut there, and the encoder sees no attention
-    mask, as in diffusers' script. Ranks share the encoding as in ``latents.build_latents``.
+    Tokens are padded to the tokenizer's length and cut there, and the encoders see no attention
+    mask, as in diffusers' scripts. Ranks share the encoding as in ``latents.build_latents``.
 
     Args:
         index: The data.
-        tokenizer: A ``CLIPTokenizer``.
-        text_encoder: A ``CLIPTextModel``; moved to ``device`` and ``dtype``, frozen.
+        family: How text is encoded.
+        tokenizers: Of ``CLIPTokenizer``.
+        encoders: In that order; moved to ``device`` and ``dtype``, frozen.
         device: Where to encode.
         dtype: In what precision.
         cache_root: The folder of all caches.
@@ -135,7 +172,7 @@ def build_texts(
     Raises:
         NotReadyError: No room for the cache.
     """
-    encode = _Encode(tokenizer, text_encoder, device, dtype)
+    encode = _Encode(family, tokenizers, encoders, device, dtype)
     captions = Captions(index, empty=empty)
     texts = captions.texts
     keys = encode.keys(texts)
@@ -157,37 +194,46 @@ def build_texts(
             remedy="start again",
         )
     kept = [place for place in places if place is not None]
-    return TextSource(TensorRecords(store, kept, encode.shape, dtype), captions)
+    records = TensorRecords(store, kept, encode.shape, dtype)
+    return TextSource(records, captions, encode.length, encode.widths)
 
 
 class _Encode:
-    """A tokenizer and its encoder as one function, with what its output depends on."""
+    """Tokenizers and their encoders as one function, with what its output depends on."""
 
     def __init__(
-        self, tokenizer: Any, text_encoder: Any, device: torch.device, dtype: torch.dtype
+        self,
+        family: Family,
+        tokenizers: Sequence[Any],
+        encoders: Sequence[Any],
+        device: torch.device,
+        dtype: torch.dtype,
     ) -> None:
-        freeze(text_encoder, device, dtype)
-        self._tokenizer, self._encoder = tokenizer, text_encoder
+        for encoder in encoders:
+            freeze(encoder, device, dtype)
+        self._family, self._encoders = family, encoders
         self._device, self._dtype = device, dtype
-        self._length = _length(tokenizer, text_encoder)
-        self.shape = (self._length, int(text_encoder.config.hidden_size))
-        self.hash = module_hash(text_encoder, dtype=dtype)
+        self._tokens = Tokens(tokenizers, encoders)
+        self.length, self.widths = self._tokens.length, family.widths(encoders)
+        self.shape = (self.length * self.widths.states + self.widths.pooled,)
+        hashes = [module_hash(encoder, dtype=dtype) for encoder in encoders]
+        # Of one alone its own, under which records were kept before there were two.
+        self.hash = hashes[0] if len(hashes) == 1 else key_of(*hashes).hex()
 
     def keys(self, texts: Sequence[str]) -> list[bytes]:
         """Return the cache key of each caption."""
         found = []
         for some in _chunks(texts, _TOKENIZED):
-            ids_NL = _ids(self._tokenizer, some, self._length)
-            found += [key_of(ids.numpy().tobytes()) for ids in ids_NL]
+            found += [key_of(ids_EL.numpy().tobytes()) for ids_EL in self._tokens.ids(some)]
         return found
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """Return (N, L, D), in the encoder's precision, on the CPU."""
-        ids = _ids(self._tokenizer, texts, self._length).to(self._device)
+        """Return (N, L * D + P), in the encoders' precision, on the CPU."""
+        ids_NEL = self._tokens.ids(texts).to(self._device)
         return run_finite(
-            self._encoder,
+            nn.ModuleList(self._encoders),
             self._dtype,
-            lambda _: self._encoder(ids, return_dict=False)[0],
+            lambda _: _packed(self._family.encode(self._encoders, ids_NEL)),
             f"the caption {texts[0][:60]!r} and others",
         ).cpu()
 

@@ -19,11 +19,14 @@ from sdcore.task.train_spec import TrainSpec
 from sdcore.train import adapters, models, pipeline
 from sdcore.train.adapters import Adapters, AdaptersPart
 from sdcore.train.encoder import freeze
+from sdcore.train.families import Added, Family, pooled_condition
 from sdcore.train.models import Models
 from sdcore.train.parts import ModelPart, Part
 from sdcore.train.session import Job
 
-_NAMES = {adapters.UNET: "U-Net", "text_encoder": "text encoder"}
+_NAMES = {
+    adapters.UNET: "U-Net", "text_encoder": "text encoder", "text_encoder_2": "second text encoder",
+}  # fmt: skip
 
 
 class Trainee(Protocol):
@@ -85,13 +88,12 @@ class WholeUnet:
         """See ``Trainee``."""
         parts = self._parts
         if self._dtype != torch.float32:
-            # Half precision has rounded them; the source has not.
-            parts.text_encoder, parts.vae = models.load_frozen(parts.source)
+            parts.reload_frozen()
         return pipeline.save(target, self.unet if average is None else average, parts)
 
 
 class Lora:
-    """Adapters in the U-Net and, if asked for, in the text encoder. Implements ``Trainee``.
+    """Adapters in the U-Net and, if asked for, in the text encoders. Implements ``Trainee``.
 
     The models stay frozen, on the GPU in half precision under mixed precision.
     """
@@ -104,9 +106,10 @@ class Lora:
         hosts: dict[str, nn.Module] = {adapters.UNET: self.unet}
         self.net: nn.Module = self.unet
         if job.spec.train_text_encoder:
-            hosts["text_encoder"] = _prepared_text(job, parts, dtype)
-            self.net = Captioned(hosts["text_encoder"], self.unet)
-        self.adapters = adapters.attach(hosts, job.spec, job.seed)
+            texts = {n: _prepared_text(job, t, dtype) for n, t in parts.text_encoders.items()}
+            hosts |= texts
+            self.net = Captioned(parts.family, texts, self.unet)
+        self.adapters = adapters.attach(hosts, job.spec, job.seed, parts.family)
         self.averaged: nn.Module = self.adapters
         if device.type == "cuda":
             self.unet.to(memory_format=torch.channels_last)
@@ -146,21 +149,31 @@ class Lora:
 
 
 class Captioned(nn.Module):
-    """A U-Net that encodes its captions itself: for a text encoder that trains.
+    """A U-Net that encodes its captions itself: for text encoders that train.
 
-    One module, so that the gradients of both travel between processes together.
+    One module, so that the gradients of all travel between processes together.
     """
 
-    def __init__(self, text_encoder: nn.Module, unet: nn.Module) -> None:
+    def __init__(self, family: Family, texts: Mapping[str, nn.Module], unet: nn.Module) -> None:
         super().__init__()
-        self.text_encoder, self.unet = text_encoder, unet
+        self._family, self.text_encoders, self.unet = family, nn.ModuleDict(texts), unet
 
     def forward(
-        self, noisy_BCHW: Tensor, timesteps_B: Tensor, ids_BL: Tensor, **options: Any
+        self,
+        noisy_BCHW: Tensor,
+        timesteps_B: Tensor,
+        ids_BEL: Tensor,
+        *,
+        added_cond_kwargs: Added | None,
+        **options: Any,
     ) -> Any:
-        """Return what the U-Net returns for captions given as token ids, (B, L)."""
-        text_BLD = self.text_encoder(ids_BL, return_dict=False)[0]
-        return self.unet(noisy_BCHW, timesteps_B, text_BLD, **options)
+        """Return what the U-Net returns for captions given as token ids, (B, E, L)."""
+        text = self._family.encode(list(self.text_encoders.values()), ids_BEL)
+        if added_cond_kwargs is not None:
+            added_cond_kwargs = {**added_cond_kwargs, **pooled_condition(text)}
+        return self.unet(
+            noisy_BCHW, timesteps_B, text.states, added_cond_kwargs=added_cond_kwargs, **options
+        )
 
 
 def trainee_of(job: Job, parts: Models) -> Trainee:
@@ -220,8 +233,7 @@ def _prepared(job: Job, parts: Models) -> UNet2DConditionModel:
     return unet.train()
 
 
-def _prepared_text(job: Job, parts: Models, dtype: torch.dtype) -> nn.Module:
-    text_encoder: Any = parts.text_encoder
+def _prepared_text(job: Job, text_encoder: Any, dtype: torch.dtype) -> nn.Module:
     freeze(text_encoder, job.world.device, dtype)
     if job.spec.gradient_checkpointing:
         text_encoder.gradient_checkpointing_enable({"use_reentrant": False})

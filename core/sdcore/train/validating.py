@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sdcore.data import DataIndex
+from sdcore.data.buckets import Size
 from sdcore.errors import NotReadyError
 from sdcore.task.train_spec import TrainSpec
 from sdcore.train.batches import Batches
@@ -23,7 +24,7 @@ from sdcore.train.latents import Draw
 from sdcore.train.precision import Precision
 from sdcore.train.randomness import Stream, generator
 from sdcore.train.report import Report
-from sdcore.train.step import Objective
+from sdcore.train.step import Objective, predictor
 from sdcore.train.trainees import Trainee
 from sdcore.train.world import World
 from sdcore.units import count
@@ -150,21 +151,26 @@ class Validator:
         # Each figure has its own place, zero on the other ranks: the sum does not round.
         losses_N = torch.zeros(len(self.visits), device=device)
         try:
-            chunks = range(0, len(self.visits), self.batch)
-            for start in chunks[self.world.rank :: self.world.size]:
-                losses_N[start : start + self.batch] = self._losses(net, start)
+            for some in self._passes()[self.world.rank :: self.world.size]:
+                losses_N[some] = self._losses(net, some)
         finally:
             net.to(home).train(trained)
         return float(self.world.sum_(losses_N).double().mean())
 
-    def _losses(self, net: nn.Module, start: int) -> Tensor:
-        some = self.visits[start : start + self.batch]
+    def _passes(self) -> list[list[int]]:
+        """Return which visits go through the network together: those of one size."""
+        by_size: dict[Size, list[int]] = {}
+        for number, visit in enumerate(self.visits):
+            by_size.setdefault(self.batches.latents.size(visit.draw.row), []).append(number)
+        return [
+            some[start : start + self.batch]
+            for some in by_size.values()
+            for start in range(0, len(some), self.batch)
+        ]
+
+    def _losses(self, net: nn.Module, numbers: Sequence[int]) -> Tensor:
+        some = [self.visits[number] for number in numbers]
         batch = self.batches.held_out([v.draw for v in some], [v.timestep for v in some])
-
-        def predict(noisy_BCHW: Tensor, timesteps_B: Tensor, text_BLD: Tensor) -> Tensor:
-            found: Tensor = net(noisy_BCHW, timesteps_B, text_BLD, return_dict=False)[0]
-            return found
-
         enabled = self.precision.mode != "no"
         with torch.autocast(self.world.device.type, self.precision.dtype, enabled=enabled):
-            return self.objective.unweighted(batch, predict)
+            return self.objective.unweighted(batch, predictor(net))

@@ -105,7 +105,7 @@ def join(environ: Mapping[str, str]) -> World:
     use_cpu = environ.get("ACCELERATE_USE_CPU", "false").lower() in {"true", "1"}
     device = torch.device("cpu")
     if torch.cuda.is_available() and not use_cpu:
-        device = _gpu(int(environ.get("LOCAL_RANK") or 0))
+        device = _gpu(max(0, int(environ.get("LOCAL_RANK") or 0)))  # -1: there is one process
     if size > 1:
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sdcore.data import BadImageError
-from sdcore.train.images import check_sides, resized, square
+from sdcore.train.framing import cover
+from sdcore.train.images import check_sides, cut
 
 
 def noise(width: int, height: int) -> Image.Image:
@@ -28,7 +29,7 @@ def test_centre_is_cut_as_torchvision_cuts_it(size: tuple[int, int]) -> None:
     Resize: ``int(R * long / short)``; CenterCrop: ``int(round((side - R) / 2))``.
     """
     image, side = noise(*size), 32
-    got = square(image, "a", side, "lanczos", crop=None, flip=False)
+    got = cut(image, (side, side), "lanczos", crop=None, flip=False)
     width, height = size
     if width <= height:
         wide, high = side, int(side * height / width)
@@ -47,14 +48,14 @@ def test_values_are_normalised_as_the_reference_does() -> None:
     image = noise(8, 8)
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     wanted = (pixels.to(torch.float32).div(255) - 0.5) / 0.5
-    assert torch.equal(square(image, "a", 8, "box", crop=None, flip=False), wanted)
+    assert torch.equal(cut(image, (8, 8), "box", crop=None, flip=False), wanted)
 
 
 def test_a_mirrored_image_is_the_mirrored_tensor() -> None:
     """The cache relies on it: it mirrors the tensor, training live mirrors the picture."""
     image = noise(50, 40)
-    plain = square(image, "a", 24, "bicubic", crop=(0.3, 0.9), flip=False)
-    mirrored = square(image.crop((0, 0, 50, 40)), "a", 24, "bicubic", crop=(0.3, 0.9), flip=True)
+    plain = cut(image, (24, 24), "bicubic", crop=(0.3, 0.9), flip=False)
+    mirrored = cut(image.crop((0, 0, 50, 40)), (24, 24), "bicubic", crop=(0.3, 0.9), flip=True)
     assert torch.equal(plain.flip(-1), mirrored)
 
 
@@ -68,13 +69,13 @@ def test_a_mirrored_image_is_the_mirrored_tensor() -> None:
 def test_a_crop_never_leaves_the_picture(width: int, height: int, u: float, v: float) -> None:
     """Pillow fills what lies outside with black, without an error."""
     image = Image.new("RGB", (width, height), (255, 255, 255))
-    assert (square(image, "a", 16, "nearest", crop=(u, v), flip=False) == 1).all()
+    assert (cut(image, (16, 16), "nearest", crop=(u, v), flip=False) == 1).all()
 
 
 def test_every_place_of_a_random_crop_can_be_drawn() -> None:
     """The left edge at u = 0, the right one just below 1."""
     image = noise(10, 8)
-    places = [square(image, "a", 8, "nearest", crop=(u, 0.5), flip=False) for u in (0, 0.34, 0.999)]
+    places = [cut(image, (8, 8), "nearest", crop=(u, 0.5), flip=False) for u in (0, 0.34, 0.999)]
     whole = np.asarray(image)
     for left, got in enumerate(places):
         np.testing.assert_array_equal(shades(got), whole[:, left : left + 8])
@@ -83,6 +84,6 @@ def test_every_place_of_a_random_crop_can_be_drawn() -> None:
 def test_a_strip_is_refused_before_it_fills_the_memory() -> None:
     """1 x 100,000 px at 512 would be 26 gigapixels."""
     with pytest.raises(BadImageError, match=r"strip\.png cannot be used") as caught:
-        check_sides(1, 100_000, 512, "strip.png")
+        check_sides(1, 100_000, (512, 512), "strip.png")
     assert "1 and 100,000 px, differ too much" in caught.value.cause
-    assert resized(100, 101, 50) == (50, 50)
+    assert cover(100, 101, (50, 50)) == (50, 50)

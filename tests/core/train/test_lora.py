@@ -16,13 +16,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import CLIPTextModel
 
-from sdcore.errors import UsageError
 from sdcore.runs.paths import RunDir
 from sdcore.supervise.evidence import final_pipeline
 from sdcore.task.train_spec import TrainSpec
 from sdcore.train import adapters, building, checkpoint, loop, session
-from sdcore.train.arguments import parse
-from sdcore.train.lora import translated
+from sdcore.train.families import SD
 from sdcore.train.precision import Precision
 from sdtui.words import load_line
 from support.trained import Trained
@@ -74,7 +72,7 @@ def test_the_published_file_loads_and_computes_what_was_trained(
     done = train(*flags)
     assert done.code == 0, done.err
     assert not (done.out / "unet").exists()
-    text_encoder = kits[0].trainee.net.text_encoder
+    text_encoder = kits[0].trainee.net.text_encoders["text_encoder"]
     if averaged:
         with kits[0].trainee.with_average(kits[0].ema.model) as unet:
             trained = predicted(unet, text_encoder)
@@ -140,7 +138,7 @@ def test_the_first_step_is_the_papers(
     names = [name for name, _ in unet.named_parameters()]
     of_base = dict(zip(names, gradients[0], strict=True))
     spec = TrainSpec(train_lora=True, rank=2)
-    begun = adapters.attach({"unet": unet}, spec, seed=1).tensors()
+    begun = adapters.attach({"unet": unet}, spec, 1, SD).tensors()
     assert len(begun) == len(gradients[1])
     for name, gradient in zip(begun, gradients[1], strict=True):
         layer = name.removeprefix("unet.").partition(".lora.")[0]
@@ -182,7 +180,7 @@ def test_the_base_is_held_in_half_precision_and_the_adapters_are_not(
     done = train(*WITH_TEXT, "--use_ema", *prompts)
     assert done.code == 0, done.err
     trainee = kits[0].trainee
-    for model in (trainee.unet, trainee.net.text_encoder):
+    for model in (trainee.unet, trainee.net.text_encoders["text_encoder"]):
         found = {p.dtype for p in model.parameters() if not p.requires_grad}
         assert found == {torch.bfloat16}
     assert {p.dtype for p in trainee.weights} == {torch.float32}
@@ -274,7 +272,7 @@ def test_a_matrix_begins_alike_whatever_else_has_adapters(model: Path) -> None:
         if text:
             hosts["text_encoder"] = CLIPTextModel.from_pretrained(model / "text_encoder")
         spec = TrainSpec(train_lora=True, rank=2, lora_target_modules=targets)
-        return adapters.attach(hosts, spec, seed).tensors()
+        return adapters.attach(hosts, spec, seed, SD).tensors()
 
     state = torch.random.get_rng_state()
     few, more = begun("to_q"), begun("to_k", "to_q", "conv1", text=True)
@@ -334,16 +332,6 @@ def test_a_checkpoint_from_before_these_settings_resumes_exactly(train: Any) -> 
     assert done.events("resumed")[0]["exact"] is True
 
 
-def test_a_command_line_of_the_lora_script_never_trains_the_whole_model() -> None:
-    """It says nowhere that it is LoRA; its rank may be the default's value."""
-    with pytest.raises(UsageError, match=r"sdcore\.train\.lora"):
-        parse(["--rank", "4"], {})
-    argv = ["--rank=8", "--validation_prompt", "-a cat", "--num_validation_images", "4", "--seed=1"]
-    spec = parse(translated(argv), {}).spec
-    assert (spec.train_lora, spec.rank, spec.seed) == (True, 8, 1)
-    assert spec.validation_prompts == ("-a cat",)
-
-
 def test_a_disk_too_small_for_the_model_is_large_enough_for_adapters(
     train: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,7 +348,7 @@ def test_a_full_disk_at_the_end_leaves_the_old_file(
 ) -> None:
     """Half a file under the name that users load would be worse than none."""
     hosts = {"unet": UNet2DConditionModel.from_pretrained(model, subfolder="unet")}
-    trained = adapters.attach(hosts, TrainSpec(train_lora=True), 1)
+    trained = adapters.attach(hosts, TrainSpec(train_lora=True), 1, SD)
     (tmp_path / FILE).write_bytes(b"old")
 
     def full(_tensors: Any, file: Path, _metadata: Any) -> None:

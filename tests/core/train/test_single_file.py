@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from diffusers.loaders import single_file_utils as reader
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
@@ -19,8 +24,9 @@ from sdcore.runs.paths import SINGLE_FILE
 from sdcore.task.train_spec import SingleFile, TrainSpec
 from sdcore.train import original, single_file
 from sdcore.train.checkpoint import DiskFullError
+from support.tiny_model import make_sdxl
 
-PARTS = ("unet", "vae", "text_encoder")
+PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 # What sets the U-Nets of 1.5 and 2.1 apart from diffusers' defaults and from each other.
 SIZES = {
     "1.5": {"cross_attention_dim": 768, "attention_head_dim": 8},
@@ -57,29 +63,43 @@ def second(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _read_back(file: Path, folder: Path) -> StableDiffusionPipeline:
-    return StableDiffusionPipeline.from_single_file(
+@pytest.fixture(scope="module")
+def xl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny SDXL."""
+    return make_sdxl(tmp_path_factory.mktemp("xl") / "tiny")
+
+
+def _kind(folder: Path) -> Any:
+    return StableDiffusionXLPipeline if "xl" in folder.parts[-2] else StableDiffusionPipeline
+
+
+def _read_back(file: Path, folder: Path) -> Any:
+    return _kind(folder).from_single_file(
         file, config=str(folder), local_files_only=True, torch_dtype=torch.float32
     )
 
 
 def _assert_same(file: Path, folder: Path, precision: SingleFile) -> None:
     """Compare every weight, bit for bit after rounding, and what the U-Net computes."""
-    ours, theirs = StableDiffusionPipeline.from_pretrained(folder), _read_back(file, folder)
-    for part in PARTS:
+    ours, theirs = _kind(folder).from_pretrained(folder), _read_back(file, folder)
+    for part in PARTS[: 3 + hasattr(ours, "text_encoder_2")]:
         wanted, got = getattr(ours, part).state_dict(), getattr(theirs, part).state_dict()
         assert wanted.keys() == got.keys()
         for name, weight in wanted.items():
             exact = weight.half().float() if precision == "fp16" else weight
             assert torch.equal(exact, got[name]), f"{part} {name}"
     latents = torch.randn((1, 4, 16, 16), generator=torch.Generator().manual_seed(0))
-    text = torch.randn((1, 77, 8), generator=torch.Generator().manual_seed(1))
+    width = ours.unet.config.cross_attention_dim
+    text = torch.randn((1, 77, width), generator=torch.Generator().manual_seed(1))
+    added = {"time_ids": torch.arange(6.0)[None], "text_embeds": torch.ones(1, 6)}
     with torch.no_grad():
-        mine, other = (p.unet(latents, 500, text).sample for p in (ours, theirs))
+        mine, other = (
+            p.unet(latents, 500, text, added_cond_kwargs=added).sample for p in (ours, theirs)
+        )
     assert (mine - other).abs().max() < (5e-3 if precision == "fp16" else 1e-6)
 
 
-@pytest.mark.parametrize("version", ["model", "second"])
+@pytest.mark.parametrize("version", ["model", "second", "xl"])
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
 def test_every_weight_is_read_back(
     version: str, precision: SingleFile, tmp_path: Path, request: pytest.FixtureRequest
@@ -91,7 +111,7 @@ def test_every_weight_is_read_back(
     assert [path.name for path in tmp_path.iterdir()] == ["one.safetensors"]
 
 
-@pytest.mark.parametrize("version", ["model", "second"])
+@pytest.mark.parametrize("version", ["model", "second", "xl"])
 def test_every_number_is_in_the_file_once(
     version: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -103,8 +123,9 @@ def test_every_number_is_in_the_file_once(
     mine, theirs = (torch.cat([t.flatten() for t in ts]).sort().values
                     for ts in (read, list(written.values())))  # fmt: skip
     assert torch.equal(mine, theirs)
-    assert all(name.startswith(("model.diffusion_model.", "first_stage_model.",
-                                "cond_stage_model.")) for name in written)  # fmt: skip
+    text = "conditioner.embedders." if version == "xl" else "cond_stage_model."
+    stems = ("model.diffusion_model.", "first_stage_model.", text)
+    assert all(name.startswith(stems) for name in written)
 
 
 def test_open_clip_joins_query_key_and_value_in_that_order(second: Path, tmp_path: Path) -> None:
@@ -119,6 +140,44 @@ def test_open_clip_joins_query_key_and_value_in_that_order(second: Path, tmp_pat
     assert not [name for name in written if ".self_attn." in name or "q_proj" in name]
     assert torch.equal(written["cond_stage_model.model.positional_embedding"],
                        text["embeddings.position_embedding.weight"])  # fmt: skip
+
+
+def test_at_full_size_the_names_of_xl_are_those_of_its_published_checkpoint() -> None:
+    """It has three levels, the first without attention, and transformers of two and ten blocks."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            block_out_channels=(320, 640, 1280), layers_per_block=2, cross_attention_dim=2048,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            attention_head_dim=(5, 10, 20), transformer_layers_per_block=(1, 2, 10),
+            use_linear_projection=True, addition_embed_type="text_time",
+            addition_time_embed_dim=256, projection_class_embeddings_input_dim=2816,
+        )  # fmt: skip
+    names = original.names_of(unet.config, VAE, {}, {"hidden_act": "gelu"})
+    mine = {names.unet(name).name: tensor for name, tensor in unet.state_dict().items()}
+    back = reader.convert_ldm_unet_checkpoint(mine, unet.config)
+    assert len(mine) == 1680
+    assert all(back[name] is mine[names.unet(name).name] for name in unet.state_dict())
+    prefix = "model.diffusion_model."
+    assert mine.keys() >= {
+        prefix + name for name in (
+            "label_emb.0.0.weight", "label_emb.0.2.bias", "input_blocks.6.0.op.weight",
+            "input_blocks.8.1.transformer_blocks.9.attn2.to_k.weight",
+            "middle_block.1.transformer_blocks.9.norm3.weight", "output_blocks.2.2.conv.bias",
+            "output_blocks.5.1.transformer_blocks.1.ff.net.0.proj.weight",
+            "output_blocks.8.0.skip_connection.weight",
+        )
+    }  # fmt: skip
+    second = names.parts["text_encoder_2"]
+    assert second("text_projection.weight") == original.Place(
+        "conditioner.embedders.1.model.text_projection", turned=True
+    )
+    assert second("text_model.encoder.layers.31.self_attn.k_proj.bias") == original.Place(
+        "conditioner.embedders.1.model.transformer.resblocks.31.attn.in_proj_bias", order=1
+    )
+    assert names.text_encoder("text_model.final_layer_norm.bias").name == (
+        "conditioner.embedders.0.transformer.text_model.final_layer_norm.bias"
+    )
 
 
 @pytest.mark.parametrize("version", SIZES)
@@ -269,10 +328,10 @@ def test_numbers_beyond_fp16_are_named_and_fit_fp32(
 def test_what_is_no_such_pipeline_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """SDXL has another layout; a folder without an index may be anything."""
-    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
+    """Others have another layout; a folder without an index may be anything."""
+    (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
     assert single_file.main([str(tmp_path)]) == 3
-    assert "tells of StableDiffusionXLPipeline" in capsys.readouterr().err
+    assert "tells of FluxPipeline" in capsys.readouterr().err
 
 
 def test_adapters_are_one_file_already() -> None:

@@ -15,6 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from sdcore.data import DataIndex, open_data
 from sdcore.train import records, texts
+from sdcore.train.families import SD
 from sdcore.train.latents import Draw
 from sdcore.train.texts import TextSource, build_texts
 
@@ -62,7 +63,8 @@ def build(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TextSource:
     return build_texts(
-        index, tokenizer(), model if model is not None else encoder(), CPU, dtype,
+        index, SD, [tokenizer()], [model if model is not None else encoder()], CPU,
+        dtype,
         cache_root=root, rank=rank, world_size=world_size, barrier=barrier, progress=progress,
     )  # fmt: skip
 
@@ -87,7 +89,7 @@ def test_each_draw_gets_the_embedding_of_its_own_caption(tmp_path: Path) -> None
     index = write(tmp_path / "d", [["red bird", "bird"], ["blue"], ["", long, "red bird"]])
     source = build(index, tmp_path / "c")
     draws = [draw(2, 1), draw(0, 1), draw(1), draw(2, 2), draw(2, 0), draw(0, 0)]
-    got = source.embeddings(draws)
+    got = source.embeddings(draws).states
     assert got.shape == (6, LENGTH, 8)
     for text, one in zip([long, "bird", "blue", "red bird", "", "red bird"], got, strict=True):
         torch.testing.assert_close(one, direct(text), rtol=1e-4, atol=1e-5)
@@ -103,14 +105,14 @@ def test_distinct_captions_are_encoded_once_and_kept(tmp_path: Path) -> None:
     second = build(index, tmp_path / "c", progress=lambda *at: again.append(at))
     assert again == []
     draws = [draw(i) for i in range(5)]
-    assert torch.equal(first.embeddings(draws), second.embeddings(draws))
+    assert torch.equal(first.embeddings(draws).states, second.embeddings(draws).states)
 
 
 def test_another_encoder_never_gets_the_old_embeddings(tmp_path: Path) -> None:
     index = write(tmp_path / "d", ["red"])
-    one = build(index, tmp_path / "c").embeddings([draw(0)])
-    other = build(index, tmp_path / "c", model=encoder(seed=1)).embeddings([draw(0)])
-    half = build(index, tmp_path / "c", dtype=torch.bfloat16).embeddings([draw(0)])
+    one = build(index, tmp_path / "c").embeddings([draw(0)]).states
+    other = build(index, tmp_path / "c", model=encoder(seed=1)).embeddings([draw(0)]).states
+    half = build(index, tmp_path / "c", dtype=torch.bfloat16).embeddings([draw(0)]).states
     assert not torch.equal(one, other)
     assert half.dtype == torch.bfloat16
 
@@ -127,7 +129,7 @@ def test_ranks_share_the_captions(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             index, tmp_path / "c", model=models[rank], rank=rank, world_size=2,
             barrier=lambda: (meet.wait(), None)[1], progress=lambda *at: told[rank].append(at),
         )  # fmt: skip
-        return source.embeddings([draw(i) for i in range(9)])
+        return source.embeddings([draw(i) for i in range(9)]).states
 
     with ThreadPoolExecutor(2) as pool:
         got = list(pool.map(one, range(2)))
@@ -139,9 +141,10 @@ def test_many_captions_are_read_from_the_map(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = write(tmp_path / "d", ["red", "blue"])
-    in_memory = build(index, tmp_path / "c").embeddings([draw(1), draw(0)])
+    in_memory = build(index, tmp_path / "c").embeddings([draw(1), draw(0)]).states
     monkeypatch.setattr(records, "IN_MEMORY", 0)
-    assert torch.equal(build(index, tmp_path / "c").embeddings([draw(1), draw(0)]), in_memory)
+    mapped = build(index, tmp_path / "c").embeddings([draw(1), draw(0)]).states
+    assert torch.equal(mapped, in_memory)
 
 
 def test_a_tokenizer_without_a_length_takes_the_encoders(tmp_path: Path) -> None:
@@ -150,7 +153,9 @@ def test_a_tokenizer_without_a_length_takes_the_encoders(tmp_path: Path) -> None
     words = tokenizer()
     words.model_max_length = int(1e30)
     source = build_texts(
-        index, words, encoder(), CPU, torch.float32, cache_root=tmp_path / "c", rank=0,
-        world_size=1, barrier=lambda: None, progress=lambda done, total: None,
+        index, SD, [words], [encoder()], CPU, torch.float32,
+        cache_root=tmp_path / "c", rank=0, world_size=1, barrier=lambda: None,
+        progress=lambda done, total: None,
     )  # fmt: skip
-    torch.testing.assert_close(source.embeddings([draw(0)])[0], direct("red"), rtol=1e-4, atol=1e-5)
+    (one,) = source.embeddings([draw(0)]).states
+    torch.testing.assert_close(one, direct("red"), rtol=1e-4, atol=1e-5)

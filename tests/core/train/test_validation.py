@@ -68,7 +68,7 @@ def plain_loss(plain: Plain, folder: Path, held: list[int]) -> float:
 @torch.no_grad()
 def one_loss(plain: Plain, unet: Any, row: int, number: int, t: int) -> float:
     line = plain.rows[row]
-    posterior = plain.vae.encode(plain.pixels(line, flip=False)[None]).latent_dist
+    posterior = plain.vae.encode(plain.values(plain.image(line))[None]).latent_dist
     shape = tuple(posterior.mean.shape[1:])
     eps = normal(1, Stream.VALIDATION_POSTERIOR, [number], shape)
     latents = (posterior.mean + posterior.std * eps) * plain.vae.config.scaling_factor

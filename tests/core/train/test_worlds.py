@@ -1,0 +1,98 @@
+"""One, two and four processes train the same run."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from support import worlds
+from support.trained import Trained
+
+SHAPES = [(60, 30), (30, 60), (40, 40), (62, 31), (41, 42), (31, 62), (44, 44), (66, 33), (36, 36),
+          (60, 31), (34, 35)]  # fmt: skip
+STEPS, WINDOW = 4, 8
+
+
+def write_images(folder: Path) -> Path:
+    folder.mkdir()
+    lines = []
+    for i, (width, height) in enumerate(SHAPES):
+        pixels = np.random.default_rng(i).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+        lines.append(json.dumps({"file_name": f"{i}.png", "text": [f"one {i}", f"two {i}"]}))
+    (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def samples(run: Trained) -> dict[int, list[Any]]:
+    """Return what each position showed; of positions shown twice, the later."""
+    files = sorted(run.out.glob("samples-*.jsonl"))
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    return {line[0]: line[1:] for line in lines}
+
+
+def test_one_two_and_four_processes_train_on_the_same_samples(
+    flags: list[str], tmp_path: Path
+) -> None:
+    """Noise, timestep, flip, crop and caption of every sample, also resumed on another number.
+
+    What a rank draws by its own number, or counts from its own start, is another training.
+    """
+    data = write_images(tmp_path / "data")
+    base = [*flags, "--train_data_dir", str(data), "--train_batch_size", "2", "--random_flip",
+            "--checkpointing_steps", "2", "--use_ema", "--learning_rate", "0.001"]  # fmt: skip
+    sizes = ["--enable_bucket", "--bucket_reso_steps", "8"]
+
+    def run(out: str, size: int, *more: str, steps: int = STEPS) -> dict[str, Any]:
+        passes = ["--gradient_accumulation_steps", str(WINDOW // 2 // size)]
+        own = [*base, *passes, "--max_train_steps", str(steps), *more]
+        return {"out": out, "size": size, "flags": own}
+
+    onward = (*sizes, "--resume_from_checkpoint", "latest")
+    in_processes(tmp_path, [
+        run("squares-1", 1), run("squares-4", 4),
+        run("buckets-1", 1, *sizes), run("buckets-2", 2, *sizes), run("buckets-4", 4, *sizes),
+        run("mixed", 4, *sizes, steps=2), run("mixed", 1, *onward, steps=3),
+        run("mixed", 2, *onward),
+    ])  # fmt: skip
+    same(tmp_path, ["squares-1", "squares-4"], shapes=1)
+    same(tmp_path, ["buckets-1", "buckets-2", "buckets-4", "mixed"], shapes=3)
+    resumed = Trained(0, tmp_path / "mixed", "").events("resumed")
+    assert [(event["step"], event["exact"]) for event in resumed] == [(2, False), (3, False)]
+
+
+def in_processes(folder: Path, runs: list[dict[str, Any]]) -> None:
+    """Train the runs one after another."""
+    done = subprocess.run(
+        [sys.executable, worlds.__file__, str(folder), json.dumps(runs)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+        capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+def same(folder: Path, names: list[str], *, shapes: int) -> None:
+    """Compare runs: samples to the bit, losses and weights up to the order of sums."""
+    one, *others = (Trained(0, folder / name, "") for name in names)
+    expected = samples(one)
+    assert sorted(expected) == list(range(STEPS * WINDOW))
+    assert len({line[-1] for line in expected.values()}) == STEPS * WINDOW  # no noise twice
+    assert len({tuple(line[-2]) for line in expected.values()}) == shapes
+    weights = f"checkpoints/step-{STEPS}/unet/diffusion_pytorch_model.safetensors"
+    for other in others:
+        assert samples(other) == expected
+        assert sorted(other.metrics()) == list(range(1, STEPS + 1))
+        for step, line in one.metrics().items():
+            assert other.metrics()[step]["loss"] == pytest.approx(line["loss"], rel=1e-5)
+            assert other.metrics()[step]["grad_norm"] == pytest.approx(line["grad_norm"], rel=1e-4)
+        ours, theirs = load_file(other.out / weights), load_file(one.out / weights)
+        for name, weight in theirs.items():
+            torch.testing.assert_close(ours[name], weight, rtol=1e-3, atol=1e-5)

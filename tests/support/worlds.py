@@ -1,0 +1,80 @@
+"""Trains the same run in several numbers of processes, and writes down what each sample was.
+
+    python tests/support/worlds.py FOLDER '[{"out": "four", "size": 4, "flags": […]}, …]'
+
+Every process is a fork of one that has imported everything: four imports of torch take 20 s.
+They meet over gloo as under a launcher. ``FOLDER/OUT/samples-RANK.jsonl`` gets a line for each
+sample a rank trained on: position, row, caption, flip, crop, timestep, shape, a hash of its noise.
+"""
+
+import hashlib
+import json
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed.distributed_c10d  # imported once, before the forks
+
+from sdcore.train import batches, building, entry  # noqa: F401 - as above
+
+
+def watch(path: Path) -> None:
+    """Write down every sample of a training batch."""
+    inner = batches.Batches.at
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def at(self: batches.Batches, positions: Sequence[int]) -> Any:
+        batch = inner(self, positions)
+        with path.open("a") as file:
+            for i, position in enumerate(positions):
+                draw = self.chances.draw(position)
+                raw = torch.cat([batch.noise[i], batch.posterior[i]]).numpy().tobytes()
+                sample = [
+                    position, draw.row, draw.caption, draw.flip, draw.crop,
+                    int(batch.timesteps[i]), list(batch.noise[i].shape),
+                    hashlib.sha256(raw).hexdigest(),
+                ]  # fmt: skip
+                file.write(json.dumps(sample) + "\n")
+        return batch
+
+    batches.Batches.at = at  # type: ignore[method-assign]
+
+
+def start(folder: Path, out: str, rank: int, size: int, port: int, flags: list[str]) -> int:
+    """Train in a fork and return its pid."""
+    pid = os.fork()
+    if pid:
+        return pid
+    log = os.open(folder / f"{out}-{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 2)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size),
+                   "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}  # fmt: skip
+    watch(folder / out / f"samples-{rank}.jsonl")
+    code = 1
+    try:
+        code = entry.main([*flags, "--output_dir", str(folder / out)])
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def main(folder: Path, runs: list[dict[str, Any]]) -> None:
+    """Train the runs one after another; the first that fails ends it."""
+    torch.set_num_threads(1)
+    for run in runs:
+        out, size = run["out"], run["size"]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        pids = [start(folder, out, rank, size, port, run["flags"]) for rank in range(size)]
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+        logs = "\n".join((folder / f"{out}-{rank}.log").read_text() for rank in range(size))
+        assert codes == [0] * size, f"{out}: {codes}\n{logs}"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))

@@ -117,9 +117,18 @@ def ours(name: str, flags: Sequence[str], out: Path) -> Trainer:
     return Trainer(name, argv, out, steps_file=True)
 
 
-def reference(script: Path, flags: Sequence[str], out: Path, packages: Path | None) -> Trainer:
-    """Return the reference script with these flags."""
-    argv = [sys.executable, "-c", _SCRIPT, str(script), *flags, f"--output_dir={out}"]
+def reference(
+    script: Path,
+    flags: Sequence[str],
+    out: Path,
+    packages: Path | None,
+    launcher: Sequence[str] = (),
+) -> Trainer:
+    """Return the reference script with these flags, by Python alone or by a launcher's options."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    shim = out.with_suffix(".py")
+    shim.write_text(_SCRIPT)
+    argv = [sys.executable, *launcher, str(shim), str(script), *flags, f"--output_dir={out}"]
     return Trainer("reference", argv, out, steps_file=False, packages=packages)
 
 

@@ -24,7 +24,7 @@ from typing import Any
 from sdcore.runs import locks, requests
 from sdcore.runs.files import LineWriter, write_json
 from sdcore.runs.paths import RunDir, make_private, runs_root
-from sdcore.runs.status import boot_id
+from sdcore.runs.spans import boot_id
 
 # Each of these did harm in some console: escapes, the clipboard, markup, bidi, odd widths.
 HOSTILE = (

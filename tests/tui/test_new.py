@@ -124,10 +124,10 @@ def test_an_error_stops_the_start_and_a_warning_asks_once(
         await driven.press("y")  # does nothing
         await driven.press("escape")
         desk_of(driven.app).edit("gpu.count", "0")
-        desk_of(driven.app).edit("image", "some/image")
+        desk_of(driven.app).edit("image", "colossalai 0.3.4")
         await driven.press("ctrl+r")
         await driven.until("Start all the same?", 30)
-        assert "the image 'some/image' is not used" in driven.text()
+        assert "the image 'colossalai 0.3.4' is not used" in driven.text()
         await driven.press("y")
         await driven.until(lambda: bool(seen), 30)
         sdtui("stop", seen[0], "--kill")

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
+from sdcore.runs.files import write_json
 from sdtui.screens.run import checkpoint_interval
-from sdtui.widgets.history_pane import HistoryPane, rows_of, wrapped
+from sdtui.widgets.history_pane import HistoryList, HistoryPane, rows_of, wrapped
 from sdtui.widgets.pane import Pane
 from support import fake_trainer
 from support.console import SIZES, Driven, drive
@@ -215,6 +216,8 @@ def test_hostile_text_of_a_run_is_shown_as_text() -> None:
 def test_history_tells_the_next_checkpoint_and_the_newest_first() -> None:
     """How long until it is safe to stop is the question before each stop."""
     with Trained("--rate", "100", "--steps", "100000", "--every", "40", "--images", "1") as live:
+        around = {"runtime": "bubblewrap", "why": "it makes the mount points"}
+        write_json(live.run.launch, {"format": 1, "total_steps": 100_000, **around})
 
         async def story(console: Driven) -> None:
             await opened(console)
@@ -228,6 +231,8 @@ def test_history_tells_the_next_checkpoint_and_the_newest_first() -> None:
             assert checkpoint_interval(live.run) == 40
             pane = console.app.screen.query_one("#history", HistoryPane)
             assert pane.every == 40
+            lines = pane.query_one(HistoryList)._rows
+            assert lines[-1] == ("faint", "bubblewrap: it makes the mount points")
 
         drive(story, (100, 30))
 

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 from sdcore.runs.logs import Mask
 from sdcore.runs.status import Status, read_status
-from sdtui import phrases
+from sdtui import phrases, words
 from sdtui.words import closing_lines
 from support.fake_runs import exit_record, make_run
 
@@ -61,10 +61,10 @@ JUNK = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20)),
     lambda inner: st.lists(inner, max_size=3),
 )
-KINDS = ("model", "data", "plan", "choice", "resumed", "checkpoint", "sample", "pipeline",
-         "warning", "non_finite", "of tomorrow")  # fmt: skip
+KINDS = ("model", "data", "buckets", "plan", "choice", "resumed", "checkpoint", "sample",
+         "pipeline", "warning", "non_finite", "of tomorrow")  # fmt: skip
 KEYS = ("step", "size", "seconds", "text", "images", "parameters", "name", "files", "loss", "count",
-        "epochs", "passed_over", "good_checkpoint")  # fmt: skip
+        "epochs", "passed_over", "good_checkpoint", "sizes")  # fmt: skip
 
 
 @given(st.sampled_from(KINDS), st.dictionaries(st.sampled_from(KEYS), JUNK))
@@ -74,6 +74,24 @@ def test_any_record_of_a_known_kind_can_be_told(kind: str, record: dict[str, obj
 
     assert (words is None) == (kind == "of tomorrow")
     assert not {"\x1b", "\x07", "\n"} & set(words or "")
+
+
+def test_caching_tells_its_pace_and_what_is_left() -> None:
+    """A bare count leaves a person to guess whether it is a minute or the night."""
+    status = Status(RUN, "x", "running", phase="caching", phase_done=4000, phase_total=10_000,
+                    phase_unit="images", phase_per_s=50.0)  # fmt: skip
+
+    assert phrases.phase_words(status) == "caching 4,000 of 10,000 images  50/s  2m 00s"
+    assert words.phase_words(status) == "caching: 4,000 of 10,000 images  50 images/s  ETA 2m 00s"
+    assert phrases.phase_words(replace(status, phase_per_s=None)).endswith("10,000 images")
+
+
+def test_buckets_are_listed_the_fullest_first() -> None:
+    sizes = [{"width": 64 * i, "height": 512, "images": 2000 - i} for i in range(1, 8)]
+    text = words.event_words({"kind": "buckets", "sizes": sizes}) or ""
+
+    assert text.startswith("buckets: 64x512: 1,999, 128x512: 1,998, ")
+    assert text.endswith("320x512: 1,995 and 2 more")
 
 
 def test_runs_of_one_name_are_told_apart() -> None:

@@ -16,6 +16,7 @@ from sdcore.runs.fields import Fields, read_fields
 from sdcore.runs.paths import RunDir, step_folders
 from sdcore.runs.status import Status, read_status
 from sdcore.runs.store import remove_run
+from sdcore.supervise.wishes import ask_end
 from sdcore.text import clean_line
 from sdtui import phrases
 from sdtui.language import _, ngettext
@@ -116,7 +117,7 @@ def _begin_stop(app: "SdTui", status: Status) -> None:
         body = _("It runs a start command of its own, which cannot be asked to save: it gets "
                  "SIGTERM, and SIGKILL half a minute later.")  # fmt: skip
         app.call_from_thread(_confirm, app, title, body, lambda: _ask(app, status, "stop"))
-    elif requests.ask(run, "stop", by=BY):
+    elif ask_end(run, "stop", by=BY):
         app.call_from_thread(_say, app, _asked_words(status))
     else:
         app.call_from_thread(_offer_rung, app, status, "term")
@@ -132,7 +133,7 @@ def _asked_words(status: Status) -> str:
 
 
 def _ask_all(app: "SdTui", runs: Iterable[Status]) -> None:
-    asked = [status for status in runs if requests.ask(app.hub.run_of(status.id), "stop", by=BY)]
+    asked = [status for status in runs if ask_end(app.hub.run_of(status.id), "stop", by=BY)]
     words = ngettext("{n} run is asked to stop", "{n} runs are asked to stop", len(asked))
     app.call_from_thread(_say, app, words.format(n=len(asked)))
 
@@ -170,7 +171,7 @@ def _ask(app: "SdTui", status: Status, kind: requests.Kind) -> None:
         words = words.format(name=now.name, state=phrases.state_name(now.state))
         app.call_from_thread(_say, app, words)
     else:
-        requests.ask(run, kind, by=BY)
+        ask_end(run, kind, by=BY)
 
 
 # Wishes to the trainer.

@@ -93,7 +93,20 @@ def _add_asking(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     check.add_argument("preset", metavar="PRESET", help="a path or a shipped name")
     _wishes(check)
     _json(check)
+    export = command("export", "write a preset as a job file for a cluster's own client")
+    export.add_argument("engine", choices=("slurm", "kubernetes", "skypilot"))
+    export.add_argument("preset", metavar="PRESET", help="a path or a shipped name")
+    export.add_argument("-o", "--output", metavar="FILE", help="left out: stdout")
+    _wishes(export)
     _json(command("presets", "list the presets that come with sdtui"))
+    project = command("new-project", "write a project: a train.sh and the task that runs it")
+    project.add_argument("folder", metavar="DIR", help="where to; made if it is not there")
+    project.add_argument("--dataset", metavar="DIR", default="~/data/my-images",
+                         help="folder of the data set")  # fmt: skip
+    project.add_argument("--model", metavar="DIR", default="~/models/stable-diffusion-v1-5",
+                         help="folder of the model")  # fmt: skip
+    project.add_argument("--gpus", type=_gpus, metavar="N", default=1, help="0 trains on the CPU")
+    _json(project)
     schema = command("schema", "print the JSON schema of presets or of --json lines")
     schema.add_argument("which", nargs="?", choices=("preset", "events"), default="preset")
     _json(command("doctor", "say what this host has"))
@@ -137,6 +150,12 @@ def _detach(
 def _whole(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines")
+    return int(text)
+
+
+def _gpus(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 <= int(text[:9]) <= 64:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of GPUs up to 64")
     return int(text)
 
 

@@ -79,7 +79,7 @@ def _dispatch(argv: list[str]) -> int:
         if args.run is not None or stray or args.view:
             flag = "--run" if args.run is not None else _flag(stray[0] if stray else "view")
             parser.error(f"{flag} cannot stand before `{args.command}`; try it after")
-        module = importlib.import_module(f"sdtui.commands.{args.command}")
+        module = importlib.import_module(f"sdtui.commands.{args.command.replace('-', '_')}")
         return int(module.run(args))
     if args.run is None:
         if stray:

@@ -21,6 +21,7 @@ from sdcore.runs.follow import PERIOD_S, Follower
 from sdcore.runs.logs import LogReader, start_of_tail
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import Status, read_status
+from sdcore.supervise.wishes import ask_end
 from sdtui.progress import Display, choose_display
 from sdtui.secrets import mask_of
 from sdtui.terminal import columns, out, say
@@ -95,7 +96,7 @@ class Ladder:
         elif self._pressed == 0 and read_status(self._run).step is None:
             text = f"stopping: {NOTHING_TO_SAVE}; once more sends SIGTERM now"
         self._pressed += 1
-        requests.ask(self._run, kind, by=signal.Signals(number).name)
+        ask_end(self._run, kind, by=signal.Signals(number).name)
         return text
 
 

@@ -3,8 +3,17 @@
 import tomllib
 from typing import Any
 
+from sdcore.runs.fields import Fields, read_fields
 from sdcore.runs.files import read_plain
 from sdcore.runs.paths import RunDir
+from sdcore.text import clean_line
+
+
+def surroundings(run: RunDir) -> tuple[str, str] | None:
+    """Return the runtime of a run's newest start and why it was chosen, when that was written."""
+    fields = read_fields(run.launch) or Fields(None)
+    runtime, why = fields.text("runtime"), fields.text("why")
+    return (clean_line(runtime, 40), clean_line(why, 400)) if runtime and why else None
 
 
 def read_task(run: RunDir) -> dict[str, Any]:

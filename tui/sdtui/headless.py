@@ -1,5 +1,6 @@
 """``sdtui --run PRESET``: check, start, follow, all without the console."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,6 +8,7 @@ from datetime import datetime
 from sdcore import __version__, units
 from sdcore.checks.check import Report, check_task
 from sdcore.checks.findings import Finding
+from sdcore.cluster.submission import sbatch_options
 from sdcore.errors import ExitCode
 from sdcore.launch.planner import command_line, plan_launch
 from sdcore.runs.paths import RunDir, new_run_id, runs_root
@@ -90,6 +92,13 @@ def finding_words(finding: Finding) -> str:
     return clean(f"{words}\n  remedy: {finding.remedy}")
 
 
+def submission(task: TaskSpec) -> str:
+    """Write the sbatch that ``--run`` would call, with a run that is not made."""
+    run = RunDir(runs_root() / new_run_id(task.name, datetime.now().astimezone()))
+    words = ["sbatch", *sbatch_options(task, run), str(run.cluster_folder / "job.sh")]
+    return shlex.join([*words, sys.executable, str(run.root)])
+
+
 def show_plan(task: TaskSpec, report: Report, *, json: bool, command: bool = True) -> int:
     """Write what would run, and what stands against it, and start nothing.
 
@@ -118,6 +127,8 @@ def show_plan(task: TaskSpec, report: Report, *, json: bool, command: bool = Tru
     for line in rows(pairs, columns(sys.stdout)):
         out(line)
     if plan is not None:
+        if task.cluster is not None:
+            out(f"\n{clean_line(submission(task), 100_000)}")
         out(f"\n{clean_line(command_line(plan), 100_000)}")
     if report.findings and sys.stdout.isatty():
         say("")

@@ -18,6 +18,7 @@ from sdcore.runs.status import State, Status
 from sdcore.text import clean_line
 from sdtui.language import N_, _, ngettext
 from sdtui.told import told
+from sdtui.words import bucket_sizes
 
 STATES: dict[State, str] = {
     "queued": N_("queued"),
@@ -49,6 +50,8 @@ _RUNGS = {
     "term": (N_("SIGTERM is sent"), N_("SIGKILL in {span}")),
     "kill": (N_("SIGKILL is sent"), ""),
 }
+# Where the steps of a start command are read, in the place of what it does.
+_SOURCES = {"log": N_("read from its log"), "tensorboard": N_("read from TensorBoard files")}
 UNKNOWN = "–"
 T = TypeVar("T")
 
@@ -119,10 +122,20 @@ def phase_words(status: Status) -> str:
         return ""
     counted = _COUNTED.get(status.phase_unit or "") if status.phase == "caching" else None
     if counted and status.phase_total:
-        return _(counted).format(
+        words = _(counted).format(
             done=f"{status.phase_done or 0:,}", total=f"{status.phase_total:,}"
         )
+        if not status.phase_per_s:
+            return words
+        left = (status.phase_total - (status.phase_done or 0)) / status.phase_per_s
+        return f"{words}  {rate_words(status.phase_per_s)}/s  {span(left)}"
     return _(_PHASES[status.phase]) if status.phase in _PHASES else status.phase
+
+
+def doing_words(status: Status) -> str:
+    """Write what goes on; of a start command, from where it is read how far it is."""
+    source = _SOURCES.get(status.metrics_source or "")
+    return phase_words(status) or (_(source) if source else state_name(status.state))
 
 
 def loss_words(loss: float | None) -> str:
@@ -232,6 +245,10 @@ def _data(event: Fields) -> str:
     )
 
 
+def _buckets(event: Fields) -> str:
+    return _("buckets: {sizes}").format(sizes=bucket_sizes(event))
+
+
 def _plan(event: Fields) -> str:
     epochs = event.moment("epochs")
     return _("plan: {steps} steps of {batch} images, {epochs} epochs, seed {seed}").format(
@@ -297,6 +314,7 @@ def _non_finite(event: Fields) -> str:
 _EVENTS: dict[str, Callable[[Fields], str]] = {
     "model": _model,
     "data": _data,
+    "buckets": _buckets,
     "plan": _plan,
     "choice": _choice,
     "resumed": _resumed,

@@ -56,9 +56,10 @@ class Beginning:
 
 
 def own_output(update: Update) -> tuple[str, ...]:
-    """Return the new lines of a start command that tells nothing by metrics and events."""
+    """Return the new lines of a start command, unless it tells all by metrics and events."""
     status = update.status
-    return update.log if status.step is None and status.phase is None else ()
+    tells = status.metrics_source is None and (status.step, status.phase) != (None, None)
+    return () if tells else update.log
 
 
 class PlainDisplay:
@@ -205,7 +206,6 @@ class BarDisplay:
         if (next_rung := words.next_rung(status)) is not None:
             phase = f"stopping, {next_rung}"
         eta = "" if status.eta_s is None else f"ETA {units.duration(status.eta_s)}"
-        rate = status.images_per_s
         self._progress.update(
             self._task,
             completed=done or 0,
@@ -213,7 +213,7 @@ class BarDisplay:
             phase=phase,
             count="" if done is None else f"{done}/{total}" if total else str(done),
             loss="" if status.loss is None else f"loss {words.loss_words(status.loss)}",
-            rate="" if rate is None or not training else units.rate(rate, "images"),
+            rate=words.pace_words(status) if training else "",
             eta=eta if training else "",
         )
 

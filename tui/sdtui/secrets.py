@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from sdcore.launch.plan import MASK, is_secret
+from sdcore.masking import MASK, is_secret
 from sdcore.runs.files import read_plain
 from sdcore.runs.logs import Mask
 from sdcore.runs.paths import RunDir

@@ -59,19 +59,17 @@ class StatusMessage(_Message):
     deadline: float | None = Field(description="While stopping: when the next one comes.")
     waiting_for: str | None = Field(description="While queued: what is missing.")
     gpus: list[str] = Field(description="UUIDs of the devices taken.")
+    job: str | None = Field(None, description="On a cluster: the number of its job.")
+    nodes: str | None = Field(None, description="On a cluster: its nodes, in short form.")
 
 
 class MetricsMessage(Metrics):
     """One optimizer step. A line for a step replaces that step and all later ones before it."""
 
     type: Literal["metrics"] = "metrics"
-    # A start command of somebody's own may write fewer of them, and others.
-    epoch: float | None = Field(  # type: ignore[assignment]
-        None, description="Passes over the data completed, with fraction."
-    )
-    lr: Real | None = Field(  # type: ignore[assignment]
-        None, description="Learning rate of this update."
-    )
+    # A start command of somebody's own may write others.
+    epoch: float | None = Field(None, description="Passes over the data completed, with fraction.")
+    lr: Real | None = Field(None, description="Learning rate of this update.")
 
 
 class EventMessage(_Message):

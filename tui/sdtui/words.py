@@ -7,6 +7,7 @@ from typing import Any
 
 from sdcore import units
 from sdcore.runs.fields import Fields
+from sdcore.runs.files import read_json
 from sdcore.runs.logs import Mask
 from sdcore.runs.paths import LORA_WEIGHTS, RunDir
 from sdcore.runs.status import Status
@@ -21,6 +22,7 @@ _RUNGS = {
 }
 NOTHING_TO_SAVE = "no step yet, so there is nothing to save"
 UNFOLDED = ("command", "load it")  # labels of what is copied and run
+_SIZES = 5  # of buckets, in a line
 _LAST_LINES = 12  # of the log, shown when a run failed
 
 
@@ -61,14 +63,27 @@ def state_words(status: Status) -> str:
     return f"{status.state}: {status.reason}" if status.reason else status.state
 
 
+def pace_words(status: Status) -> str:
+    """Write images per second; where a start command does not tell them, its own iterations."""
+    if status.images_per_s is not None:
+        return units.rate(status.images_per_s, "images")
+    return "" if status.it_per_s is None else units.rate(status.it_per_s, "it")
+
+
+def metrics_words(status: Status) -> str:
+    """Write where the steps of a start command are read; empty for a trainer that tells them."""
+    names = {"log": "read from train.log", "tensorboard": "read from TensorBoard event files"}
+    return names.get(status.metrics_source or "", "")
+
+
 def progress_words(status: Status) -> str:
     """Write one line of progress in training."""
     parts = [f"step {step_words(status)}"]
     if status.step is not None and status.total:
         parts[0] += f" ({100 * status.step // status.total} %)"
     parts.append(f"loss {loss_words(status.loss)}")
-    if status.images_per_s is not None:
-        parts.append(units.rate(status.images_per_s, "images"))
+    if pace := pace_words(status):
+        parts.append(pace)
     if status.eta_s is not None:
         parts.append(f"ETA {units.duration(status.eta_s)}")
     return "  ".join(parts)
@@ -80,6 +95,10 @@ def phase_words(status: Status) -> str:
     if status.phase_total and status.phase_unit != "steps":  # those are told by the progress
         unit = f" {status.phase_unit}" if status.phase_unit else ""
         words += f": {status.phase_done or 0:,} of {status.phase_total:,}{unit}"
+        if status.phase_per_s:
+            left = (status.phase_total - (status.phase_done or 0)) / status.phase_per_s
+            pace = units.rate(status.phase_per_s, status.phase_unit or "")
+            words += f"  {pace}  ETA {units.duration(left)}"
     return words
 
 
@@ -102,6 +121,23 @@ def _model(event: Fields) -> str:
 def _data(event: Fields) -> str:
     images = units.count(event.whole("images") or 0, "image")
     return f"data: {images}, {units.count(event.whole('captions') or 0, 'caption')}"
+
+
+def bucket_sizes(event: Fields) -> str:
+    """Write how many images have which size: ``640x448: 1,204, 512x512: 310``."""
+    listed = event.record.get("sizes")
+    found = listed if isinstance(listed, list) else []
+    sizes = [Fields(one) for one in found if isinstance(one, dict)]
+    shown = ", ".join(
+        f"{one.whole('width')}x{one.whole('height')}: {one.whole('images') or 0:,}"
+        for one in sizes[:_SIZES]
+    )
+    more = f" and {len(sizes) - _SIZES} more" if len(sizes) > _SIZES else ""
+    return f"{shown}{more}"
+
+
+def _buckets(event: Fields) -> str:
+    return f"buckets: {bucket_sizes(event)}"
 
 
 def _plan(event: Fields) -> str:
@@ -154,6 +190,7 @@ def _non_finite(event: Fields) -> str:
 _EVENTS = {
     "model": _model,
     "data": _data,
+    "buckets": _buckets,
     "plan": _plan,
     "choice": _choice,
     "resumed": _resumed,
@@ -170,14 +207,16 @@ def path_words(path: Path) -> str:
     return clean_line(str(path), 4096)
 
 
+_PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
+
+
 def load_line(pipeline: Path) -> str:
     """Return the one line of Python that loads a result; ``repr`` quotes any path."""
     if (pipeline / LORA_WEIGHTS).is_file():
         return f"pipe.load_lora_weights({str(pipeline)!a})  # of the model that was trained"
-    return (
-        "from diffusers import StableDiffusionPipeline; "
-        f"pipe = StableDiffusionPipeline.from_pretrained({str(pipeline)!a})"
-    )
+    named = (read_json(pipeline / "model_index.json") or {}).get("_class_name")
+    kind = named if named in _PIPELINES else _PIPELINES[0]
+    return f"from diffusers import {kind}; pipe = {kind}.from_pretrained({str(pipeline)!a})"
 
 
 def closing_lines(run: RunDir, status: Status, mask: Mask, width: int | None = None) -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sdcore.checks.cluster import cluster_facts, cluster_findings, shape_words
 from sdcore.checks.dataset import DatasetFacts, dataset_facts, dataset_findings
 from sdcore.checks.findings import Finding
 from sdcore.checks.host import HostFacts, host_facts
@@ -16,11 +17,16 @@ from sdcore.checks.judge import (
     output_findings,
     plan_findings,
 )
-from sdcore.checks.model import ModelFacts, model_facts, model_findings
+from sdcore.checks.model import SDXL, ModelFacts, model_facts
+from sdcore.checks.model_findings import model_findings
 from sdcore.checks.plan import PlanFacts, make_plan
+from sdcore.checks.surroundings import runtime_findings
 from sdcore.data import DataIndex, open_data
+from sdcore.data.buckets import Buckets
 from sdcore.errors import ExitCode, SdError
-from sdcore.launch.planner import data_source, model_source, plan_launch
+from sdcore.launch.planner import data_source, host_path, model_source, plan_launch
+from sdcore.launch.runtimes.choice import choose
+from sdcore.launch.runtimes.probe import gather
 from sdcore.runs.paths import RunDir, runs_root
 from sdcore.task.spec import DATASET, MODEL, TaskSpec
 from sdcore.task.train_spec import TrainSpec
@@ -66,11 +72,22 @@ def check_task(task: TaskSpec) -> Report:
     """Look at everything ``task`` needs: host, mounts, data, model, disk, memory."""
     host = host_facts()
     look = _Look([*host_findings(task, host), *mount_findings(task), *output_findings()])
-    launch = look.attempt(lambda: plan_launch(task, RunDir(runs_root() / "dry-run")))
+    if task.cluster is not None:
+        look.findings.extend(cluster_findings(task, cluster_facts(task)))
+    run = RunDir(runs_root() / "dry-run")
+    runtime = gather(task, run)
+    choice = look.attempt(lambda: choose(task, runtime))
+    launch = None
+    surroundings: tuple[tuple[str, str], ...] = ()
+    if choice is not None:
+        launch = look.attempt(lambda: plan_launch(task, run, facts=runtime))
+        look.findings.extend(runtime_findings(task, choice, runtime))
+        surroundings = (("runtime", choice.words),)
     if task.command is not None:
         filled = launch.argv[-1] if launch else task.command
-        look.findings.extend(command_findings(task, filled))
-        return Report(tuple(look.findings), None, None, ())
+        if choice is not None:
+            look.findings.extend(command_findings(task, filled, choice.runtime))
+        return Report(tuple(look.findings), None, None, surroundings)
     train = task.effective_train()
     if train.output_dir is not None:
         look.findings.append(output_dir_ignored())
@@ -80,14 +97,16 @@ def check_task(task: TaskSpec) -> Report:
         train,
         images=data.images if data else None,
         parameters=model.parameters if model else None,
-        processes=max(1, task.gpu.count),
+        processes=task.world_size,
         device=_device(task, host),
         disk_free=host.disk_free,
         memory_total=_memory_total(task, host),
+        family="SDXL" if model and model.family == SDXL else "SD",
     )
     look.findings.extend(plan_findings(plan))
     fingerprint = index.fingerprint if index else None
-    return Report(tuple(look.findings), plan, fingerprint, _facts(model, data))
+    rows = (*_facts(model, data), *surroundings)
+    return Report(tuple(look.findings), plan, fingerprint, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +135,10 @@ def _look_at_model(task: TaskSpec, train: TrainSpec, look: _Look) -> ModelFacts 
         return None
     if look.told(source):
         return None
+    own = train.pretrained_vae_model_name_or_path
+    vae = host_path(task, own) if own is not None else None
     facts = look.attempt(
-        lambda: model_facts(source, train.revision, train.variant, train.cache_dir)
+        lambda: model_facts(source, train.revision, train.variant, train.cache_dir, vae)
     )
     if facts is not None:
         look.findings.extend(model_findings(facts, resolution=train.resolution))
@@ -153,6 +174,7 @@ def _look_at_data(
             tokenizer_folder=tokenizer if tokenizer.is_dir() else None,
             resolution=train.resolution,
             sample=None,
+            buckets=Buckets.of(train),
         )
     )
     if facts is not None:
@@ -180,6 +202,8 @@ def _not_named(role: str, key: str, target: str) -> Finding:
 
 
 def _device(task: TaskSpec, host: HostFacts) -> str:
+    if task.cluster is not None:
+        return shape_words(task)
     if task.gpu.count == 0:
         return "the CPU"
     name = (host.gpus[0].name if host.gpus else None) or task.gpu.type or "GPU"
@@ -187,6 +211,8 @@ def _device(task: TaskSpec, host: HostFacts) -> str:
 
 
 def _memory_total(task: TaskSpec, host: HostFacts) -> int | None:
+    if task.cluster is not None:
+        return None  # of nodes that are not known yet
     if task.gpu.count == 0:
         return host.memory_total
     return host.gpus[0].memory_total if host.gpus else None

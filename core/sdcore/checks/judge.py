@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from sdcore import units
 from sdcore.checks.findings import Finding
 from sdcore.checks.host import HostFacts, existing_parent
 from sdcore.checks.plan import PlanFacts
-from sdcore.launch.planner import PLACEHOLDERS, unmounted_targets
+from sdcore.launch.planner import PLACEHOLDERS, host_path, unmounted_targets
 from sdcore.runs.paths import runs_root
+from sdcore.task.image import image_kind
 from sdcore.task.spec import DATASET, MODEL, MOUNT_ROOT, TaskSpec
 
 _PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z]+)\}")
@@ -20,6 +22,8 @@ _PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z]+)\}")
 
 def host_findings(task: TaskSpec, host: HostFacts) -> list[Finding]:
     """Judge GPUs and precision. Pure."""
+    if task.cluster is not None:  # this host only submits
+        return _cpu_findings(task) if task.command is None and task.gpu.count == 0 else []
     found = [Finding("warning", what, cause, remedy) for what, cause, remedy in host.warnings()]
     count = task.gpu.count
     if count > len(host.gpus):
@@ -46,15 +50,6 @@ def host_findings(task: TaskSpec, host: HostFacts) -> list[Finding]:
         )
     if task.command is None and count == 0:
         found += _cpu_findings(task)
-    if task.runtime in {"auto", "host"} and task.image:
-        found.append(
-            Finding(
-                "warning",
-                f"the image {task.image!r} is not used",
-                cause="the host runtime starts the task on this machine's own Python",
-                remedy="remove `image`, or ignore this",
-            )
-        )
     return found
 
 
@@ -153,32 +148,23 @@ def output_dir_ignored() -> Finding:
     )
 
 
-def command_findings(task: TaskSpec, filled: str) -> list[Finding]:
+def command_findings(task: TaskSpec, filled: str, runtime: str = "host") -> list[Finding]:
     """Judge a start command of the user's own.
 
     Args:
         task: Its ``command`` is what the user wrote.
         filled: The command with the placeholders filled in.
+        runtime: What surrounds it; which programs an image holds is not known.
     """
-    found = []
-    targets = [t for t in unmounted_targets(task) if not Path(t).exists()]
-    if targets:
-        found.append(
-            Finding(
-                "error",
-                f"the start command uses {', '.join(targets)}",
-                cause="the host runtime makes no mount points, and this host has no such folder",
-                remedy="write {dataset}, {model}, {project} or {output} instead, "
-                "or leave `command` out to use the built-in trainer",
-            )
-        )
+    found = _unmounted(task, runtime)
     found += [_placeholder(name) for name in _PLACEHOLDER.findall(filled) if _looks_meant(name)]
     try:
         words = shlex.split(filled, comments=True)
     except ValueError:
         return found  # an open quote: for bash to tell
     word = words[0] if words else ""
-    if "/" not in word and "=" not in word and not _bash_knows(word):
+    own_root = image_kind(task.image) in {"rootfs", "reference"} and runtime != "host"
+    if "/" not in word and "=" not in word and not own_root and not _bash_knows(word):
         found.append(
             Finding(
                 "error",
@@ -188,7 +174,11 @@ def command_findings(task: TaskSpec, filled: str) -> list[Finding]:
             )
         )
     script = _script(words)
-    if script is not None and not script.exists() and not found:
+    seen = host_path(task, str(script)) if runtime != "host" else str(script)
+    mounts = [mount for mount in task.mounts if seen.startswith(f"{mount.source}/")]
+    # On this host, or below a mount; one whose source is missing is told of already.
+    known = all(Path(m.source).is_dir() for m in mounts) and (not own_root or bool(mounts))
+    if script is not None and known and not Path(seen).exists() and not found:
         found.append(
             Finding(
                 "error",
@@ -198,6 +188,39 @@ def command_findings(task: TaskSpec, filled: str) -> list[Finding]:
             )
         )
     return found
+
+
+def _unmounted(task: TaskSpec, runtime: str) -> list[Finding]:
+    """Name the mount points that a command uses and nobody will make."""
+    named = unmounted_targets(task, runtime)
+    targets = [t for t in named if not Path(t).exists() or _is_another(task, t)]
+    if not targets:
+        return []
+    what = f"the start command uses {', '.join(targets)}"
+    if runtime != "host":
+        cause = "no mount has this target"
+        return [Finding("error", what, cause, f"add a mount with target = {targets[0]}")]
+    cause = "the host runtime makes no mount points, and this host has no such folder"
+    others = [target for target in targets if _is_another(task, target)]
+    if others:
+        there, meant = others[0], host_path(task, others[0])
+        cause = "the host runtime makes no mount points, and "
+        cause += f"{there} of this host is another folder than {meant}"
+    instead = "write {dataset}, {model}, {project} or {output} instead"
+    if task.runtime == "host":
+        return [Finding("error", what, cause, f"{instead}, or use --set runtime=auto")]
+    if shutil.which("bwrap") is not None:  # refused here: `runtime_findings` tells why
+        return [Finding("error", what, cause, instead)]
+    remedy = f"install bubblewrap, which makes them without root, or {instead}"
+    return [Finding("error", what, cause, remedy)]
+
+
+def _is_another(task: TaskSpec, target: str) -> bool:
+    """Say whether this host has a folder at ``target`` that is not the one to be mounted there."""
+    mount = task.mount(target)
+    if mount is None or not (Path(target).exists() and Path(mount.source).exists()):
+        return False
+    return not Path(target).samefile(mount.source)
 
 
 def _looks_meant(name: str) -> bool:

@@ -5,7 +5,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sdcore import units
-from sdcore.task.estimate import WEIGHT, checkpoint_size, memory_needed, trained
+from sdcore.task.estimate import (
+    WEIGHT,
+    FamilyName,
+    checkpoint_size,
+    memory_needed,
+    pipeline_size,
+    trained,
+)
 from sdcore.task.train_spec import TrainSpec
 
 
@@ -60,6 +67,7 @@ def make_plan(
     device: str,
     disk_free: int,
     memory_total: int | None,
+    family: FamilyName = "SD",
 ) -> PlanFacts:
     """Work out steps, epochs, disk and memory.
 
@@ -71,20 +79,21 @@ def make_plan(
         device: Words for the device.
         disk_free: Bytes free where the run directory lies.
         memory_total: Bytes of the device, or of the host for a CPU run.
+        family: Of the model.
     """
     batch = train.train_batch_size * train.gradient_accumulation_steps * processes
     per_epoch = images / batch if images else None
     steps = train.max_train_steps
     if steps is None and images:
         steps = max(1, math.ceil(images * train.num_train_epochs / batch))
-    size = checkpoint_size(train, parameters) if parameters else None
+    size = checkpoint_size(train, parameters, family) if parameters else None
     kept = _kept(train, steps)
     needed = None
     if size is not None and parameters is not None and kept is not None:
-        # One more than is kept: the new one is whole before the oldest goes. The final pipeline
-        # adds the U-Net and the frozen parts, which weigh about 0.25 of it for SD 1.x.
-        whole = 0 if train.train_lora else int(parameters * 1.25)
-        needed = size * (kept + 1) + WEIGHT * (whole or trained(train, parameters))
+        # One more than is kept: the new one is whole before the oldest goes.
+        adapters = WEIGHT * trained(train, parameters, family)
+        result = adapters if train.train_lora else pipeline_size(parameters, family)
+        needed = size * (kept + 1) + result
     return PlanFacts(
         images=images,
         effective_batch=batch,
@@ -95,7 +104,7 @@ def make_plan(
         checkpoint_count=kept,
         disk_needed=needed,
         disk_free=disk_free,
-        memory_needed=memory_needed(train, parameters) if parameters else None,
+        memory_needed=memory_needed(train, parameters, family) if parameters else None,
         memory_total=memory_total,
         device=device,
     )

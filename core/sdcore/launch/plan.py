@@ -5,22 +5,10 @@ as ``launch.json``. Only the standard library: the supervisor has to stay small.
 """
 
 import json
-import re
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
-MASK = "***"
-_SECRET = re.compile(r"TOKEN|KEY|SECRET|PASSWORD", re.IGNORECASE)
-
-
-def is_secret(name: str) -> bool:
-    """Say whether a variable of this name may hold a secret."""
-    return _SECRET.search(name) is not None
-
-
-def mask_env(env: dict[str, str]) -> dict[str, str]:
-    """Return ``env`` with the value of every secret replaced."""
-    return {name: MASK if is_secret(name) else value for name, value in env.items()}
+from sdcore.masking import mask_env
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +26,19 @@ class LaunchPlan:
         gpu_share: Take devices that programs outside sdtui use, too.
         cooperative: The child reads ``requests/stop.json`` and saves before it leaves.
         total_steps: Optimizer steps of the whole run, when known.
-        runtime: ``host``: no container, no mount points.
+        runtime: What surrounds the command; ``host`` is nothing.
+        why: Why this runtime, in words.
+        term_to: Who gets SIGTERM: ``all`` processes, those ``below`` the launcher, or the
+            ``launcher`` alone, which passes it on.
+        deaf: It is started with SIGHUP, SIGINT and SIGTERM ignored.
+        end_argv: Ends what outlives the launcher: a container of a daemon.
+        device_words: Go into ``argv`` at ``devices_at``; see ``argv_for``.
+        devices_at: Index in ``argv``.
+        device_env: Variables in which ``{uuids}`` stands for the devices.
         stop_grace_s: From a stop request until SIGTERM, in seconds.
         term_grace_s: From SIGTERM until SIGKILL, in seconds.
+        metrics_source: Of a start command: where its losses are read; see ``MetricsSpec``.
+        metrics_pattern: Likewise.
     """
 
     name: str
@@ -54,8 +52,34 @@ class LaunchPlan:
     cooperative: bool = False
     total_steps: int | None = None
     runtime: str = "host"
+    why: str = ""
+    term_to: str = "all"
+    deaf: bool = False
+    end_argv: list[str] = field(default_factory=list)
+    device_words: list[str] = field(default_factory=list)
+    devices_at: int = 0
+    device_env: dict[str, str] = field(default_factory=dict)
     stop_grace_s: float = 300.0
     term_grace_s: float = 30.0
+    metrics_source: str = "auto"
+    metrics_pattern: str | None = None
+
+    def argv_for(self, visible: str) -> list[str]:
+        """Return ``argv`` for the devices of ``visible``, UUIDs with commas in between.
+
+        A container's client has to be told them; the variable alone says nothing to it.
+        """
+        words: list[str] = []
+        for word in self.device_words if visible else []:
+            if "{uuid}" in word:
+                words += [word.replace("{uuid}", uuid) for uuid in visible.split(",")]
+            else:
+                words.append(word.replace("{uuids}", visible))
+        return [*self.argv[: self.devices_at], *words, *self.argv[self.devices_at :]]
+
+    def env_for(self, visible: str) -> dict[str, str]:
+        """Return the variables that tell a container's client its devices."""
+        return {name: value.replace("{uuids}", visible) for name, value in self.device_env.items()}
 
     def masked(self) -> Self:
         """Return a copy that may be shown and stored."""

@@ -1,29 +1,40 @@
 """From a task to argv, environment and folder; touches nothing, so ``--dry-run`` can show it.
 
-Beside the task it looks at the caller's environment alone, which the run inherits.
+Beside the task it looks at the caller's environment, which the run inherits, and at what
+``runtimes.probe`` found of the host.
 """
 
 import os
 import re
 import shlex
-import sys
-from pathlib import Path
 from typing import Any
 
-from sdcore.errors import NotReadyError
-from sdcore.launch.plan import LaunchPlan, mask_env
+from sdcore.launch.inside import ROLES, Inside, surround
+from sdcore.launch.plan import LaunchPlan
+from sdcore.launch.runtimes.choice import BEFORE, BEHIND, choose
+from sdcore.launch.runtimes.facts import RuntimeFacts
+from sdcore.launch.runtimes.probe import gather
+from sdcore.launch.slurm import distributed
+from sdcore.masking import mask_env
 from sdcore.runs.paths import RunDir
-from sdcore.task.spec import DATASET, MODEL, OUTPUT, PROJECT, TaskSpec
+from sdcore.task.spec import DATASET, MODEL, OUTPUT, TaskSpec
 from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
 from sdcore.text import from_home
 
 # Settings that never reach the trainer's command line: the launcher places the output.
 _PLACED = {"output_dir", "local_rank", "resume_from_checkpoint"}
-_PATHS = ("pretrained_model_name_or_path", "train_data_dir", "dataset_name", "cache_dir")
-_ACCELERATE = Path(__file__).with_name("accelerate.yaml")  # see there why
-# Told to a start command as {dataset} and as $DATASET_DIR, and so on.
-_FOLDERS = {"dataset": DATASET, "model": MODEL, "project": PROJECT}
-PLACEHOLDERS = (*_FOLDERS, "output")
+_PATHS = (
+    "pretrained_model_name_or_path", "pretrained_vae_model_name_or_path", "train_data_dir",
+    "dataset_name", "cache_dir",
+)  # fmt: skip
+# The trainer's own default follows from the model: what the task says must reach it in any case.
+_ALWAYS = {"resolution"}
+# A pod or a launcher may have left others in the shell: the trainer would wait for processes.
+# -1 is alone; with 0 accelerate, which opens the trackers, looks for a MASTER_ADDR to meet others.
+ALONE = {
+    "WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "-1", "ACCELERATE_MIXED_PRECISION": "no",
+}  # fmt: skip
+PLACEHOLDERS = (*ROLES, "output")
 _PLACEHOLDER = re.compile(rf"(?<!\$)\{{({'|'.join(PLACEHOLDERS)})\}}")
 
 
@@ -54,7 +65,12 @@ def data_source(task: TaskSpec) -> str | None:
 
 
 def plan_launch(
-    task: TaskSpec, run: RunDir, *, attempt: int = 1, total_steps: int | None = None
+    task: TaskSpec,
+    run: RunDir,
+    *,
+    attempt: int = 1,
+    total_steps: int | None = None,
+    facts: RuntimeFacts | None = None,
 ) -> LaunchPlan:
     """Plan one start of ``task`` in ``run``.
 
@@ -63,37 +79,54 @@ def plan_launch(
         run: The run directory, which need not exist yet.
         attempt: Above 1 the trainer goes on from its newest valid checkpoint.
         total_steps: Optimizer steps of the whole run, when known.
+        facts: About the host, for the choice of a runtime; looked up when left out.
 
     Raises:
-        NotReadyError: The runtime asked for is none we can start.
+        NotReadyError: No runtime that fits the task works on this host.
     """
-    runtime = "host" if task.runtime == "auto" else task.runtime
-    if runtime != "host":
-        raise NotReadyError(
-            f"runtime = {runtime!r} cannot be used",
-            cause="this version starts tasks on the host itself; containers are not built yet",
-            remedy='set runtime = "host"',
-        )
-    if task.cluster is not None:
-        raise NotReadyError(
-            f"cluster.engine = {task.cluster.engine!r} cannot be used",
-            cause="this version starts tasks on this machine; clusters are not built yet",
-            remedy="remove the [cluster] table",
-        )
+    if facts is None:
+        facts = gather(task, run)
+    choice = choose(task, facts)
+    inside = Inside.of(task, run, choice.runtime)
     own = task.command is None
+    argv = _trainer_argv(task, attempt, inside) if own else ["bash", "-c", _command(task, inside)]
+    env = _environment(task, run, attempt, inside)
+    wrapped = surround(inside, argv, env, facts, attempt)
     return LaunchPlan(
         name=task.name,
-        argv=_trainer_argv(task, attempt) if own else ["bash", "-c", _command(task, run)],
-        cwd=_working_folder(task, run),
-        env=_environment(task, run, attempt),
+        argv=wrapped.argv,
+        cwd=inside.start_folder,
+        env={**env, **wrapped.env},
         attempt=attempt,
         gpu_count=task.gpu.count,
         gpu_type=task.gpu.type,
         gpu_share=task.gpu.share,
         cooperative=own,
         total_steps=total_steps,
-        runtime=runtime,
+        metrics_source=task.metrics.source,
+        metrics_pattern=task.metrics.pattern,
+        runtime=choice.runtime,
+        why=choice.why,
+        term_to=wrapped.term_to,
+        deaf=wrapped.deaf,
+        end_argv=wrapped.end_argv,
+        device_words=wrapped.device_words,
+        devices_at=wrapped.devices_at,
+        device_env=wrapped.device_env,
     )
+
+
+def bare(
+    task: TaskSpec, run: RunDir, *, runtime: str, attempt: int
+) -> tuple[list[str], dict[str, str]]:
+    """Return command line and environment under ``runtime``, without what surrounds them.
+
+    For a job file, in which an engine of its own makes the mounts; pure.
+    """
+    inside = Inside.of(task, run, runtime)
+    own = task.command is None
+    argv = _trainer_argv(task, attempt, inside) if own else ["bash", "-c", _command(task, inside)]
+    return argv, _environment(task, run, attempt, inside)
 
 
 def command_line(plan: LaunchPlan) -> str:
@@ -105,25 +138,23 @@ def command_line(plan: LaunchPlan) -> str:
     return " ".join(["cd", shlex.quote(plan.cwd), "&&", "env", *words, shlex.join(plan.argv)])
 
 
-def _environment(task: TaskSpec, run: RunDir, attempt: int) -> dict[str, str]:
-    folders = {f"{role.upper()}_DIR": path for role, path in _folders(task, run).items()}
+def _environment(task: TaskSpec, run: RunDir, attempt: int, inside: Inside) -> dict[str, str]:
+    folders = {f"{role.upper()}_DIR": path for role, path in inside.folders.items()}
     ours = {
         "OUTPUT_DIR": folders.pop("OUTPUT_DIR"),
         "SDTUI_RUN_DIR": str(run.root),
         "SDTUI_ATTEMPT": str(attempt),
         # tqdm and print through a file would otherwise sit in a buffer for minutes.
         "PYTHONUNBUFFERED": "1",
+        **inside.env,
     }
-    if task.gpu.count == 0:
-        # Without it every rank of a CPU run believes it is alone.
-        ours["ACCELERATE_USE_CPU"] = "true"
+    if inside.image is None:
+        ours["SDTUI_PYTHON"] = inside.python  # for a train.sh that runs the built-in trainer
+    # Without it every rank of a CPU run believes it is alone, and a shell may have another word.
+    ours["ACCELERATE_USE_CPU"] = "false" if task.gpu.count else "true"
+    if task.command is None and task.world_size == 1:
+        ours |= ALONE
     return {**folders, **_threads(task), **_strays(task), **task.env, **ours}
-
-
-def _folders(task: TaskSpec, run: RunDir) -> dict[str, str]:
-    """Return the folders of this host by role; the mounted ones and the output."""
-    mounted = {role: m.source for role, target in _FOLDERS.items() if (m := task.mount(target))}
-    return {**mounted, "output": str(run.output)}
 
 
 def _strays(task: TaskSpec) -> dict[str, str]:
@@ -140,6 +171,8 @@ def _threads(task: TaskSpec) -> dict[str, str]:
         # With spinning threads a step took ten times as long whenever another program wanted one
         # of two cores.
         wanted = {"OMP_WAIT_POLICY": "PASSIVE"}
+    elif task.cluster is not None:
+        wanted = {}  # the job sees how many cores it got
     else:
         # Accelerate would set 1, and images are prepared on these threads.
         cores = len(os.sched_getaffinity(0))
@@ -147,14 +180,9 @@ def _threads(task: TaskSpec) -> dict[str, str]:
     return {name: value for name, value in wanted.items() if name not in os.environ}
 
 
-def _working_folder(task: TaskSpec, run: RunDir) -> str:
-    project = task.mount(PROJECT)
-    return project.source if project else str(run.output)
-
-
-def _command(task: TaskSpec, run: RunDir) -> str:
-    """Fill in ``{dataset}`` and its like, which stand for the folders on this host."""
-    values = _folders(task, run)
+def _command(task: TaskSpec, inside: Inside) -> str:
+    """Fill in ``{dataset}`` and its like, which stand for the folders as the command sees them."""
+    values = inside.folders
 
     def fill(match: re.Match[str]) -> str:
         return shlex.quote(values[match.group(1)]) if match.group(1) in values else match.group(0)
@@ -163,35 +191,44 @@ def _command(task: TaskSpec, run: RunDir) -> str:
     return _PLACEHOLDER.sub(fill, task.command)
 
 
-def unmounted_targets(task: TaskSpec) -> list[str]:
-    """Return the mount points a start command names that the host runtime cannot make."""
+def unmounted_targets(task: TaskSpec, runtime: str = "host") -> list[str]:
+    """Return the mount points a start command names that ``runtime`` will not make."""
     if task.command is None:
         return []
-    mounted = (mount.target for mount in task.mounts)
-    targets = dict.fromkeys([*mounted, *_FOLDERS.values(), OUTPUT])
-    return [t for t in targets if re.search(rf"{re.escape(t)}(/|\b)", task.command)]
+    mounted = [mount.target for mount in task.mounts]
+    made = {*mounted, OUTPUT} if runtime != "host" else set()
+    targets = dict.fromkeys([*mounted, *ROLES.values(), OUTPUT])
+    named = (t for t in targets if re.search(rf"{BEFORE}{re.escape(t)}{BEHIND}", task.command))
+    return [target for target in named if target not in made]
 
 
-def _trainer_argv(task: TaskSpec, attempt: int) -> list[str]:
-    count = task.gpu.count
-    train = task.effective_train()
-    launcher = [
-        *(sys.executable, "-m", "accelerate.commands.launch"),
-        *("--num_machines", "1", "--num_processes", str(max(1, count))),
-        *("--mixed_precision", _launcher_precision(train), "--dynamo_backend", "no"),
-    ]
-    if count == 0:
-        launcher.append("--cpu")
-    else:
-        launcher += ["--config_file", str(_ACCELERATE)]
-    if count > 1:
-        launcher += ["--multi_gpu", "--main_process_port", "0"]
-    settings = trainer_settings(task)
+def _trainer_argv(task: TaskSpec, attempt: int, inside: Inside) -> list[str]:
+    settings = trainer_settings(task, inside)
     if attempt > 1:
         settings["resume_from_checkpoint"] = "latest"
-    elif train.resume_from_checkpoint is not None:
-        settings["resume_from_checkpoint"] = host_path(task, train.resume_from_checkpoint)
-    return [*launcher, "-m", "sdcore.train", *flags(settings)]
+    elif (wish := task.effective_train().resume_from_checkpoint) is not None:
+        settings["resume_from_checkpoint"] = _seen(task, inside, wish)
+    return [*_launcher(task, inside), "-m", "sdcore.train", *flags(settings)]
+
+
+def _launcher(task: TaskSpec, inside: Inside) -> list[str]:
+    """Return what starts the trainer's processes.
+
+    One process needs no launcher: accelerate's imports torch for that alone, which takes 2 s and
+    250 MB as long as the run lives.
+    """
+    size, nodes = task.world_size, task.cluster.nodes if task.cluster else 1
+    if size == 1:
+        return [inside.python]
+    place = distributed(nodes) if nodes > 1 else ("--num_machines", "1", "--main_process_port", "0")
+    return [
+        *(inside.python, "-m", "accelerate.commands.launch", *place),
+        # Also on the CPU, where ACCELERATE_USE_CPU decides; --cpu would ask for MPI.
+        *("--num_processes", str(size), "--multi_gpu"),
+        *("--mixed_precision", _launcher_precision(task.effective_train())),
+        *("--dynamo_backend", "no"),
+        *("--config_file", f"{inside.package}/launch/accelerate.yaml"),
+    ]
 
 
 def _launcher_precision(train: TrainSpec) -> str:
@@ -199,8 +236,8 @@ def _launcher_precision(train: TrainSpec) -> str:
     return train.mixed_precision if train.mixed_precision in {"fp16", "bf16"} else "no"
 
 
-def trainer_settings(task: TaskSpec) -> dict[str, Any]:
-    """Return what the trainer's command line says: all that differs from a default.
+def trainer_settings(task: TaskSpec, inside: Inside) -> dict[str, Any]:
+    """Return what the trainer's command line says: size, and all that differs from a default.
 
     The platform's six variables stay in the environment when that is where they were given.
     """
@@ -208,22 +245,26 @@ def trainer_settings(task: TaskSpec) -> dict[str, Any]:
     settings = {
         name: value
         for name, value in train.model_dump().items()
-        if name not in _PLACED and value != TrainSpec.model_fields[name].default
+        if name not in _PLACED
+        and (name in _ALWAYS or value != TrainSpec.model_fields[name].default)
     }
     for variable, key in PLATFORM_ENV.items():
         if variable in task.env:
             settings.pop(key, None)
     for name in _PATHS:
         if isinstance(settings.get(name), str):
-            settings[name] = host_path(task, settings[name])
+            settings[name] = _seen(task, inside, settings[name])
     if train.push_to_hub and train.hub_model_id is None:
         settings["hub_model_id"] = task.name  # else it would be named after the output folder
-    model, data = model_source(task), data_source(task)
-    if model is not None:
-        settings["pretrained_model_name_or_path"] = model
-    if data is not None and "dataset_name" not in settings:
-        settings["train_data_dir"] = data
+    for name, role in (("pretrained_model_name_or_path", "model"), ("train_data_dir", "dataset")):
+        if role in inside.folders and "dataset_name" not in (settings if role == "dataset" else ()):
+            settings.setdefault(name, inside.folders[role])
     return settings
+
+
+def _seen(task: TaskSpec, inside: Inside, path: str) -> str:
+    """Return ``path``, which the task names as it sees it, as the trainer will see it."""
+    return from_home(path) if inside.mounted else host_path(task, path)
 
 
 def flags(settings: dict[str, Any]) -> list[str]:

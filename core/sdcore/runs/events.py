@@ -35,9 +35,11 @@ class Metrics(_Line):
     """One optimizer step, in metrics.jsonl. A later attempt's line for a step replaces earlier."""
 
     step: int = Field(ge=1, description="Optimizer updates completed, this one included.")
-    epoch: float = Field(ge=0, description="Passes over the data completed, with fraction.")
+    epoch: float | None = Field(
+        None, ge=0, description="Passes over the data completed, with fraction."
+    )
     loss: Real = Field(description="Mean over ranks and accumulation; may be NaN.")
-    lr: Real = Field(ge=0, description="Learning rate of this update.")
+    lr: Real | None = Field(None, ge=0, description="Learning rate of this update.")
     grad_norm: Real | None = Field(
         None, description="Global L2 norm before clipping; null when it was not computed."
     )
@@ -51,6 +53,13 @@ class Metrics(_Line):
     val_loss_ema: Real | None = Field(None, description="The same of the averaged weights.")
     gpu_allocated: int | None = Field(None, description="Bytes torch holds on rank 0.")
     gpu_peak: int | None = Field(None, description="Peak of the same.")
+    it_per_s: Real | None = Field(
+        None, description="Of a start command of the user's own: the rate of its progress bar."
+    )
+    total: int | None = Field(None, description="Likewise: steps of the whole run, as it shows.")
+    source: str | None = Field(
+        None, description="Likewise: log or tensorboard, where the line was read from."
+    )
 
 
 class PhaseEntered(_Line):
@@ -61,6 +70,7 @@ class PhaseEntered(_Line):
     done: int | None = Field(None, description="Of ``total``, in ``unit``.")
     total: int | None = None
     unit: str | None = Field(None, description="images, captions, steps, ...")
+    per_s: Real | None = Field(None, description="Units per second over the last minute.")
 
 
 class ModelLoaded(_Line):
@@ -81,6 +91,24 @@ class DataLoaded(_Line):
     images: int
     captions: int
     fingerprint: str = Field(description="Hash of names, sizes and captions, in order.")
+
+
+class Bucket(BaseModel):
+    """Images that are trained in one size."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    width: int = Field(description="Pixels.")
+    height: int = Field(description="Pixels.")
+    images: int
+
+
+class BucketsFilled(_Line):
+    """How many of the images that are trained on have which size, with ``enable_bucket``."""
+
+    kind: Literal["buckets"] = "buckets"
+    sizes: list[Bucket] = Field(description="The fullest first.")
+    smaller: int = Field(description="Images too small for a regular bucket.")
 
 
 class PlanMade(_Line):
@@ -187,6 +215,7 @@ Event = Annotated[
     PhaseEntered
     | ModelLoaded
     | DataLoaded
+    | BucketsFilled
     | PlanMade
     | Chosen
     | Resumed

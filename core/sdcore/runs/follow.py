@@ -37,6 +37,9 @@ class StepMetrics(NamedTuple):
     val_loss: float | None = None
     val_loss_ema: float | None = None
     d: float | None = None
+    it_per_s: float | None = None
+    total: int | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,4 +162,7 @@ def step_metrics(record: dict[str, Any]) -> StepMetrics | None:
         val_loss=line.number("val_loss"),
         val_loss_ema=line.number("val_loss_ema"),
         d=line.number("d"),
+        it_per_s=line.number("it_per_s"),
+        total=line.whole("total"),
+        source=line.text("source"),
     )

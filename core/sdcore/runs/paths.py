@@ -111,6 +111,30 @@ class RunDir:
         """Where a resume keeps the exit record of ``attempt``."""
         return self.root / f"exit-{attempt}.json"
 
+    @property
+    def cluster(self) -> Path:
+        """The cluster's job that runs it; missing on this machine's own runs. Writer: launcher."""
+        return self.root / "cluster.json"
+
+    @property
+    def cluster_folder(self) -> Path:
+        """What only the job and its launcher look at; ``job-N.log`` is the job's own output."""
+        return self.root / "cluster"
+
+    @property
+    def order(self) -> Path:
+        """Plan and environment for the job, secrets and all, 0600. Writer: launcher."""
+        return self.cluster_folder / "order.json"
+
+    @property
+    def allocation(self) -> Path:
+        """The job that runs now, or ran last, and its nodes. Writer: supervisor."""
+        return self.cluster_folder / "allocation.json"
+
+    def job_end(self, job: str) -> Path:
+        """How the cluster says ``job`` ended, where nobody else could. Writer: any reader."""
+        return self.cluster_folder / f"end-{job}.json"
+
     def rank(self, rank: int) -> Path:
         """What the training process of ``rank`` says of itself. Writer: that rank."""
         return self.root / "ranks" / f"rank-{rank}.json"
@@ -118,7 +142,10 @@ class RunDir:
     # Streams: grow by whole lines, except train.log, which holds raw bytes.
     @property
     def metrics(self) -> Path:
-        """One flat JSON object per optimizer step. Writer: training, rank 0."""
+        """One flat JSON object per optimizer step. Writer: training, rank 0.
+
+        Of a start command that does not write it: the supervisor's reader, see ``foreign``.
+        """
         return self.root / "metrics.jsonl"
 
     @property
@@ -128,8 +155,12 @@ class RunDir:
 
     @property
     def gpu(self) -> Path:
-        """NVML samples at 1 Hz. Writer: supervisor."""
+        """NVML samples at 1 Hz. Writer: supervisor; in a job of several nodes, the first one."""
         return self.root / "gpu.jsonl"
+
+    def gpu_of(self, node: str) -> Path:
+        """The same of a further node of a job. Writer: that node."""
+        return self.root / f"gpu-{node}.jsonl"
 
     @property
     def log(self) -> Path:

@@ -3,7 +3,9 @@
 The rules, in order. ``exit.json`` is there: the run is over, and it says how. Else somebody holds
 the lock: the run lives, and ``state.json`` says in which phase. Else the run is interrupted: the
 machine was restarted, or the supervisor was killed. Nothing is ``running`` without a held lock,
-whatever ``state.json`` says. Standard library only: ``sdtui ls`` reads a thousand runs with it.
+whatever ``state.json`` says; of a run on a cluster, whose lock may not reach this machine, the
+scheduler is asked instead (``jobs``). Standard library only: ``sdtui ls`` reads a thousand runs
+with it.
 """
 
 import os
@@ -14,10 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sdcore.errors import ExitCode
-from sdcore.runs import locks
+from sdcore.runs import jobs, locks
 from sdcore.runs.fields import Fields, read_fields
 from sdcore.runs.files import last_records
 from sdcore.runs.paths import FORMAT, RunDir, step_folders, step_of
+from sdcore.runs.spans import age, boot_id, eta, span
 
 State = Literal[
     "queued", "starting", "running", "stopping", "done", "failed", "stopped", "interrupted"
@@ -34,7 +37,6 @@ _NEWER = "written by a newer sdtui; update sdtui to read it in full"
 SILENT_S = 600.0  # without a step, an event or a line of log, a run may hang
 _LOCK_UNREADABLE = "its lock cannot be read, so how it is doing is not known"
 _QUIET_S, _QUIET_STEPS = 60.0, 20  # without a step for both, steps have stopped coming
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,12 @@ class Status:
         step: Optimizer steps completed.
         total: Optimizer steps of the whole run, when known.
         loss: Of the last step; may be NaN.
+        it_per_s: Of a start command: the rate of its progress bar, whatever an iteration is.
+        metrics_source: Of a start command: log or tensorboard, where its steps are read.
         eta_s: Seconds to the last step at the pace of the last 50 steps.
         phase: What the trainer says it does: loading, caching, training, …
-        phase_done: Of ``phase_total``, in ``phase_unit``, where the phase is counted.
+        phase_done: Of ``phase_total``, in ``phase_unit``, where the phase is counted; it goes on
+            at ``phase_per_s``.
         stop_step: While stopping, the rung of the ladder: save, term or kill.
         deadline: While stopping, when the next rung comes, in seconds since the epoch.
         waiting_for: While queued, what is missing.
@@ -64,6 +69,8 @@ class Status:
         code: The child's own exit code.
         checkpoint: The newest good checkpoint.
         pipeline: The final pipeline.
+        job: Number of the cluster's job, on a cluster.
+        nodes: Its nodes, in the scheduler's short form.
     """
 
     id: str
@@ -78,12 +85,15 @@ class Status:
     total: int | None = None
     loss: float | None = None
     images_per_s: float | None = None
+    it_per_s: float | None = None
+    metrics_source: str | None = None
     eta_s: float | None = None
     epoch: float | None = None
     phase: str | None = None
     phase_done: int | None = None
     phase_total: int | None = None
     phase_unit: str | None = None
+    phase_per_s: float | None = None
     stop_step: str | None = None
     deadline: float | None = None
     waiting_for: str | None = None
@@ -100,6 +110,8 @@ class Status:
     peak_gpu_memory: int | None = None
     peak_rss: int | None = None
     last_lines: tuple[str, ...] = ()
+    job: str | None = None
+    nodes: str | None = None
 
     @property
     def over(self) -> bool:
@@ -119,15 +131,30 @@ def read_status(run: RunDir, now: float | None = None) -> Status:
         run: The run; its folder may vanish while it is read.
         now: Seconds since the epoch; left out, the clock.
     """
+    status = _read(run, time.time() if now is None else now)
+    allocation = read_fields(run.allocation) if run.cluster_folder.exists() else None
+    if allocation is None:
+        return status
+    # A job that waits again has none; of one that ends Slurm names fewer and fewer.
+    nodes = status.nodes if status.state == "queued" else allocation.text("nodes") or status.nodes
+    return replace(status, job=status.job or allocation.text("job"), nodes=nodes)
+
+
+def _read(run: RunDir, now: float) -> Status:
     ended = read_fields(run.exit)
     if ended is not None:
         return _finished(run, ended)
     try:
         held = locks.is_held(run.lock)
     except OSError:
-        return replace(_lost(run), reason=_LOCK_UNREADABLE, remedy=None)
+        held = None
     if held:
-        return _living(run, time.time() if now is None else now)
+        return _living(run, now)
+    job = jobs.look(run)
+    if job is not None:
+        return _of_job(run, job, now)
+    if held is None:
+        return replace(_lost(run), reason=_LOCK_UNREADABLE, remedy=None)
     # Between the two looks a supervisor may have written exit.json and left.
     ended = read_fields(run.exit)
     return _lost(run) if ended is None else _finished(run, ended)
@@ -157,10 +184,12 @@ def _finished(run: RunDir, ended: Fields) -> Status:
         total=ended.whole("total_steps"),
         loss=ended.number("last_loss"),
         images_per_s=ended.number("images_per_s"),
+        it_per_s=ended.number("it_per_s"),
+        metrics_source=ended.text("metrics_source"),
         gpus=ended.texts("gpus"),
         started=started,
         ended=finish,
-        elapsed=_span(started, finish),
+        elapsed=span(started, finish),
         exit_code=code if code is not None and 0 <= code <= 255 else int(_CODES[state]),
         cause=ended.text("cause"),
         code=ended.whole("code"),
@@ -199,9 +228,32 @@ def _living(run: RunDir, now: float) -> Status:
         waiting_for=state.text("waiting_for") if phase == "queued" else None,
         gpus=state.texts("gpus"),
         started=started,
-        elapsed=_age(supervisor, now) if started is not None else None,
+        elapsed=age(supervisor, now) if started is not None else None,
     )
     return _with_progress(run, _with_phase(run, status), now)
+
+
+def _of_job(run: RunDir, job: jobs.JobView, now: float) -> Status:
+    """Judge a run by its job: nobody on this machine holds its lock."""
+    jobs.refresh(run)
+    ended = read_fields(run.exit)
+    if ended is not None:
+        return _finished(run, ended)
+    if job.verdict == "gone":
+        code = ExitCode.OUT_OF_MEMORY if job.slurm == "OUT_OF_MEMORY" else ExitCode.LOST
+        lost = replace(_lost(run), reason=job.why, exit_code=int(code))
+        return replace(lost, job=job.job, nodes=job.nodes)
+    seen = replace(_living(run, now), job=job.job, nodes=job.nodes)
+    if job.verdict == "queued" or (job.verdict == "unknown" and not run.state.exists()):
+        what = job.why if job.verdict == "queued" else f"news of its job: {job.why}"
+        waits = replace(seen, state="queued", waiting_for=what, reason=None, gpus=(), phase=None)
+        waits = replace(waits, started=None, elapsed=None, eta_s=None, silent_since=None)
+        return waits if job.verdict == "queued" else replace(waits, reason=jobs.LAST_KNOWN)
+    if job.verdict == "unknown":
+        return replace(seen, reason=f"{jobs.LAST_KNOWN}: {job.why}", eta_s=None)
+    if job.verdict == "ending" or job.slurm == "COMPLETING":
+        return replace(seen, state="stopping", reason=job.why)
+    return replace(seen, reason=job.why or seen.reason)
 
 
 def _lost(run: RunDir) -> Status:
@@ -226,8 +278,9 @@ def _lost(run: RunDir) -> Status:
     # The last sign of life stands in for the end, which nobody saw.
     end = _last_sign(run)
     return replace(
-        seen, since=end, ended=end, elapsed=_span(started, end), eta_s=None, images_per_s=None
-    )
+        seen, since=end, ended=end, elapsed=span(started, end), eta_s=None,
+        images_per_s=None, it_per_s=None,
+    )  # fmt: skip
 
 
 def _why_lost(supervisor: Fields | None) -> str:
@@ -242,11 +295,6 @@ def _why_lost(supervisor: Fields | None) -> str:
     return "supervisor lost: it was killed before it could record an end"
 
 
-def boot_id() -> str:
-    """Return the kernel's name for the time since it was started."""
-    return _BOOT_ID.read_text(encoding="ascii").strip()
-
-
 def _with_phase(run: RunDir, status: Status) -> Status:
     """Add what the trainer said last that it does; only this attempt's words count."""
     for record in reversed(last_records(run.events, want=200)):
@@ -258,6 +306,7 @@ def _with_phase(run: RunDir, status: Status) -> Status:
                 phase_done=event.whole("done"),
                 phase_total=event.whole("total"),
                 phase_unit=event.text("unit"),
+                phase_per_s=event.number("per_s"),
             )
     return status
 
@@ -268,7 +317,7 @@ def _with_progress(run: RunDir, status: Status, now: float | None = None) -> Sta
     mine = [line for line in lines if line.whole("attempt") == status.attempt]
     last = (mine or [Fields(None)])[-1]
     rank = read_fields(run.rank(0)) or Fields(None)
-    total = _total(run, rank)
+    total = last.whole("total") or _total(run, rank)
     checkpoint = _inside(run, rank.raw("checkpoint")) or next(_newest(run), None)
     step = last.whole("step")
     if step is None and rank.whole("attempt") in {None, status.attempt}:
@@ -283,7 +332,9 @@ def _with_progress(run: RunDir, status: Status, now: float | None = None) -> Sta
         loss=last.number("loss"),
         epoch=last.moment("epoch"),
         images_per_s=last.moment("images_per_s") if mine else None,
-        eta_s=_eta(mine, total),
+        it_per_s=last.moment("it_per_s"),
+        metrics_source=last.text("source"),
+        eta_s=eta(mine, total),
         checkpoint=checkpoint,
     )
     return seen if now is None else _if_quiet(seen, mine, now)
@@ -299,7 +350,8 @@ def _if_quiet(status: Status, lines: list[Fields], now: float) -> Status:
     if quiet < max(_QUIET_S, _QUIET_STEPS * pace):
         return status
     words = None if status.silent_since else f"no step for {quiet / 60:.0f} min"
-    return replace(status, eta_s=None, images_per_s=None, reason=status.reason or words)
+    reason = status.reason or words
+    return replace(status, eta_s=None, images_per_s=None, it_per_s=None, reason=reason)
 
 
 def _total(run: RunDir, rank: Fields) -> int | None:
@@ -312,37 +364,6 @@ def _newest(run: RunDir) -> "reversed[Path]":
         return reversed(step_folders(run.checkpoints))
     except OSError:  # rotated away, or the whole run removed, while it was listed
         return reversed([])
-
-
-def _eta(lines: list[Fields], total: int | None) -> float | None:
-    """Seconds left at the pace of ``lines``; None when a clock change makes it senseless."""
-    points = [
-        (step, at)
-        for line in lines
-        if (step := line.whole("step")) is not None and (at := line.moment("at")) is not None
-    ]
-    if total is None or len(points) < 2:
-        return None
-    (first, begin), (last, end) = points[0], points[-1]
-    if end <= begin or last <= first:
-        return None
-    return max(0, total - last) * (end - begin) / (last - first)
-
-
-def _age(supervisor: Fields, now: float) -> float | None:
-    """Seconds since the supervisor began, by the clock nobody can set where that is known."""
-    ticks = supervisor.whole("start_ticks")
-    if ticks is not None and supervisor.text("boot_id") == boot_id():
-        uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
-        age = uptime - ticks / os.sysconf("SC_CLK_TCK")
-        if age >= 0:
-            return age
-    return _span(supervisor.moment("started"), now)
-
-
-def _span(begin: float | None, end: float | None) -> float | None:
-    """Seconds between two readings of a clock that may have been set back."""
-    return None if begin is None or end is None else max(0.0, end - begin)
 
 
 def _silent_since(run: RunDir, now: float) -> float | None:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sdcore.errors import ExitCode, UsageError
+from sdcore.cluster.submission import rehearse
+from sdcore.errors import UsageError
 from sdcore.launch.plan import LaunchPlan
 from sdcore.launch.planner import plan_launch
 from sdcore.launch.provenance import git_state, versions
@@ -18,7 +19,9 @@ from sdcore.runs import locks
 from sdcore.runs.files import PRIVATE, read_json, write_bytes, write_json
 from sdcore.runs.paths import FORMAT, RunDir, make_private, new_run_id, runs_root
 from sdcore.supervise import procs
+from sdcore.supervise.ends import put_away
 from sdcore.supervise.start import start_supervisor
+from sdcore.supervise.submitting import refuse_job, submit_run
 from sdcore.task.presets import load_preset
 from sdcore.task.spec import TaskSpec
 from sdcore.task.writing import dump_preset
@@ -49,13 +52,14 @@ def start_run(
         NotReadyError: The start command could not be started; the run's record says so too.
         UsageError: The name cannot be used.
     """
+    options = rehearse(task) if task.cluster is not None else None
     run, lock = _create(task.name)
     try:
         _make_folders(run)
         write_bytes(run.task, dump_preset(task, resolved=True).encode())
         plan = plan_launch(task, run, total_steps=total_steps)
         write_json(run.launch, _record(task, plan, fingerprint))
-        start_supervisor(run, plan, lock)
+        _start(run, task, plan, lock, options)
     finally:
         os.close(lock)
     return run
@@ -90,6 +94,8 @@ def resume_run(run: RunDir, *, sets: Sequence[str] = (), env: Sequence[str] = ()
         NotReadyError: The start command could not be started.
     """
     task = load_task(run, sets=sets, env=env)
+    refuse_job(run)
+    options = rehearse(task) if task.cluster is not None else None
     try:
         lock = locks.take(run.lock, patience=2.0)
     except FileNotFoundError as error:
@@ -116,13 +122,13 @@ def resume_run(run: RunDir, *, sets: Sequence[str] = (), env: Sequence[str] = ()
         # run the record of how it ended.
         plan = plan_launch(task, run, attempt=attempt, total_steps=total)
         record = _record(task, plan, before.get("data_fingerprint"))
-        _put_away_end(run, attempt - 1)
+        put_away(run, attempt - 1, "it was interrupted, and nobody saw its end")
         shutil.rmtree(run.requests, ignore_errors=True)
         _make_folders(run)
         if sets or env:
             write_bytes(run.task, dump_preset(task, resolved=True).encode())
         write_json(run.launch, record)
-        start_supervisor(run, plan, lock)
+        _start(run, task, plan, lock, options)
     finally:
         os.close(lock)
     return run
@@ -165,18 +171,16 @@ def _last_attempt(run: RunDir, launch: dict[str, Any]) -> int:
     return max([1, *known, *(int(number) for number in kept if number.isdecimal())])
 
 
-def _put_away_end(run: RunDir, attempt: int) -> None:
-    """Keep how ``attempt`` ended; of one that nobody saw end, keep that.
-
-    Readers tell by this file that ``state.json`` is still the one of the attempt before.
-    """
-    kept = run.earlier_exit(attempt)
-    if run.exit.exists():
-        run.exit.rename(kept)
-    elif not kept.exists():
-        end = {"state": "interrupted", "exit_code": int(ExitCode.LOST), "cause": "lost"}
-        reason = "it was interrupted, and nobody saw its end"
-        write_json(kept, {"format": FORMAT, **end, "reason": reason, "attempt": attempt})
+def _start(
+    run: RunDir, task: TaskSpec, plan: LaunchPlan, lock: int, options: list[str] | None
+) -> None:
+    """Start the supervisor here, or submit the job whose batch step it is."""
+    if options is None:
+        run.cluster.unlink(missing_ok=True)
+        start_supervisor(run, plan, lock)
+    else:
+        again = plan_launch(task, run, attempt=plan.attempt + 1, total_steps=plan.total_steps)
+        submit_run(run, task, plan, again.argv)
 
 
 def _make_folders(run: RunDir) -> None:

@@ -16,6 +16,17 @@ from sdcore.supervise.sampling import GpuSampler, Reading
 NO_GPUS = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ""}
 
 
+def given_gpus() -> dict[str, str]:
+    """Return the variables that hand on the devices of a cluster's job, also to a container.
+
+    Slurm numbers them in PCI order; CUDA by itself begins with the fastest.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return {}
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": visible}
+
+
 class Devices:
     """Made for a run that wants GPUs; ``fileno()`` tells when there is something to ``take``.
 
@@ -25,11 +36,13 @@ class Devices:
         note: What a person should know about the choice.
     """
 
-    def __init__(self, run: RunDir, plan: LaunchPlan, folder: Path) -> None:
+    def __init__(
+        self, run: RunDir, plan: LaunchPlan, folder: Path, path: Path | None = None
+    ) -> None:
         self._run, self._plan, self._folder = run, plan, folder
         self._visible = {**os.environ, **plan.env}.get("CUDA_VISIBLE_DEVICES")
         self._sampler = GpuSampler()
-        self._lines = LineFile(run.gpu)
+        self._lines = LineFile(path or run.gpu)
         self._claim: gpus.Claim | None = None
         self._waits = False
         self._blind: str | None = None  # the reason for no readings that was written last
@@ -81,6 +94,20 @@ class Devices:
             names = {each.name for each in devices if each.uuid in self.uuids}
             self.note = gpus.other_type(self._plan.gpu_type, names)
         return answer
+
+    def adopt(self, reading: Reading) -> bool:
+        """Take the devices that a cluster's job was given; say whether they are just known.
+
+        Nothing is locked: whoever gave them keeps others away.
+        """
+        if self.uuids or isinstance(reading, Unavailable):
+            return False
+        known = [each for each in reading if each.uuid is not None and not each.lost]
+        # Inside a control group the driver may show the job's devices alone, numbered anew.
+        if len(known) > self._plan.gpu_count:
+            known = [each for each in known if gpus.is_visible(each, self._visible)]
+        self.uuids = [each.uuid for each in known if each.uuid is not None]
+        return bool(self.uuids)
 
     def release(self) -> None:
         """Give the devices to whoever waits next."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sdcore.launch.plan import LaunchPlan, is_secret
+from sdcore.launch.plan import LaunchPlan
+from sdcore.masking import is_secret
 from sdcore.runs.files import last_records, read_json
 from sdcore.runs.logs import LauncherEnds, Mask
 from sdcore.runs.paths import RunDir, step_folders
@@ -44,6 +45,7 @@ class Evidence:
         metrics: The last line of metrics.jsonl.
         log_lines: The last lines of train.log, cleaned, without known secrets.
         foreign: A start command of the user's, whose 126 and 127 mean "could not be executed".
+        runtime: What surrounded the command, see ``LaunchPlan``.
         seconds: From the start to the end.
         queued: It waited for GPUs until its end.
         checkpoint: Newest whole checkpoint, relative to the run directory where it lies inside.
@@ -60,6 +62,7 @@ class Evidence:
     metrics: dict[str, Any] = field(default_factory=dict)
     log_lines: tuple[str, ...] = ()
     foreign: bool = False
+    runtime: str = "host"
     seconds: float = 0.0
     queued: bool = False
     checkpoint: str | None = None

@@ -53,7 +53,7 @@ def usable(plan: LaunchPlan, samples: Sequence[GpuSample], visible: str | None) 
     Raises:
         NotReadyError: The host has fewer devices than the run wants; waiting would not help.
     """
-    living = [s for s in samples if s.uuid is not None and not s.lost and _is_visible(s, visible)]
+    living = [s for s in samples if s.uuid is not None and not s.lost and is_visible(s, visible)]
     if len(living) < plan.gpu_count:
         raise _too_few(plan, len(living), samples, visible)
     matching = [s for s in living if is_type(plan.gpu_type, s.name)]
@@ -96,7 +96,8 @@ def _words(name: str) -> list[str]:
     return [word for word in plain if word not in {"nvidia", "tesla", "geforce"}]
 
 
-def _is_visible(sample: GpuSample, visible: str | None) -> bool:
+def is_visible(sample: GpuSample, visible: str | None) -> bool:
+    """Say whether ``CUDA_VISIBLE_DEVICES``, where it is set, names a device."""
     if visible is None:
         return True
     uuid = sample.uuid or ""

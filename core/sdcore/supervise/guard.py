@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 from sdcore.launch.plan import LaunchPlan
 from sdcore.runs.files import PRIVATE
 from sdcore.runs.paths import RunDir
-from sdcore.supervise import procs
+from sdcore.supervise import containers, procs
 from sdcore.supervise.prctl import become_subreaper, die_with, set_name
 from sdcore.supervise.ready import Ready
 from sdcore.supervise.wake import Wakeup
@@ -73,13 +73,16 @@ class Guard:
         self.open = True  # False once the guard hung up: its end would be readable for ever
 
     @classmethod
-    def fork(cls, run: RunDir, plan: LaunchPlan, ready: Ready) -> "Guard":
+    def fork(
+        cls, run: RunDir, plan: LaunchPlan, ready: Ready, output: int | None = None
+    ) -> "Guard":
         """Fork the guard; it waits for ``start``.
 
         Args:
             run: Where the log goes.
             plan: What to start; it has it by the fork, so no secret travels.
             ready: Closed in the guard: the client waits until nobody holds it.
+            output: Where the launcher writes; left out, the run's log.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         supervisor = os.getpid()
@@ -87,7 +90,7 @@ class Guard:
         if pid == 0:
             ours.close()
             ready.close()
-            _live(_Guard(run, plan, theirs, supervisor))
+            _live(_Guard(run, plan, theirs, supervisor, output))
         theirs.close()
         ours.setblocking(False)
         return cls(pid, ours)
@@ -148,9 +151,14 @@ class _Guard:
     """The process itself."""
 
     def __init__(
-        self, run: RunDir, plan: LaunchPlan, channel: socket.socket, supervisor: int
+        self,
+        run: RunDir,
+        plan: LaunchPlan,
+        channel: socket.socket,
+        supervisor: int,
+        output: int | None,
     ) -> None:
-        self._run, self._plan, self._channel = run, plan, channel
+        self._run, self._plan, self._channel, self._output = run, plan, channel, output
         self._supervisor = supervisor
         self._launcher = 0
 
@@ -188,7 +196,7 @@ class _Guard:
             os.set_inheritable(descriptor, False)
         try:
             # Kept: a Popen that is collected reaps its child, and the status would be lost.
-            self._popen = _spawn(self._run, self._plan, gpus)
+            self._popen = _spawn(self._run, self._plan, gpus, self._output)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             path = getattr(error, "filename", None)
@@ -223,7 +231,7 @@ class _Guard:
     def _end_all(self) -> None:
         """End every process of the run: a moment to save, then SIGKILL until none is left."""
         # Each by itself: accelerate with one process does not pass the signal on.
-        terminate = procs.Terminator(os.getpid())
+        terminate = procs.Terminator(os.getpid(), launcher=self._launcher, to=self._plan.term_to)
         patience = time.monotonic() + min(LAST_SAVE_S, self._plan.term_grace_s)
         while self._reap():
             if time.monotonic() < patience:
@@ -232,9 +240,12 @@ class _Guard:
                 procs.kill_below(os.getpid())
             select.select([self._wakeup], [], [], 0.1)
             self._wakeup.drain()
+        containers.end(self._plan)
 
 
-def _spawn(run: RunDir, plan: LaunchPlan, gpus: dict[str, str]) -> subprocess.Popen[bytes]:
+def _spawn(
+    run: RunDir, plan: LaunchPlan, gpus: dict[str, str], output: int | None
+) -> subprocess.Popen[bytes]:
     """Start the launcher in a session of its own.
 
     Raises:
@@ -243,23 +254,27 @@ def _spawn(run: RunDir, plan: LaunchPlan, gpus: dict[str, str]) -> subprocess.Po
     """
     guard = os.getpid()
     facts = {"SDTUI_RUN_DIR": str(run.root), "SDTUI_ATTEMPT": str(plan.attempt)}
+    visible = gpus.get("CUDA_VISIBLE_DEVICES", "")
 
     def in_child() -> None:
         # Ignored signals and the mask survive an exec: under nohup a trainer would be deaf.
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             with suppress(OSError):  # two real-time signals belong to the C library
                 signal.signal(number, signal.SIG_DFL)
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM) if plan.deaf else ():
+            signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         if not die_with(guard, signal.SIGTERM):
             os._exit(1)
 
     # A file, not a pipe: a pipe holds 64 KiB; left unread it blocks the trainer inside print().
-    log = os.open(run.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    log = os.open(run.log, flags, PRIVATE) if output is None else os.dup(output)
     try:
         return subprocess.Popen(
-            plan.argv,
+            plan.argv_for(visible),
             cwd=plan.cwd,
-            env={**os.environ, **plan.env, **facts, **gpus},
+            env={**os.environ, **plan.env, **facts, **gpus, **plan.env_for(visible)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -27,9 +27,25 @@ LESS_GPU_MEMORY = (
     "train.gradient_checkpointing = true"
 )
 _LESS_HOST_MEMORY = "lower train.dataloader_num_workers, or train on a host with more memory"
+# The status with which a runtime itself fails, and how the line begins that says why.
+_CLIENT = {125, 126, 127}
+_SURROUNDING_FAILS: dict[str, tuple[set[int], re.Pattern[str]]] = {
+    "bubblewrap": ({1}, re.compile(r"^bwrap: ")),
+    "unshare": ({125, 126, 127}, re.compile(r"^sdtui: ")),
+    "docker": (_CLIENT, re.compile(r"^docker: |^Unable to find image|^Error")),
+    "podman": (_CLIENT, re.compile(r"^Error: |^Trying to pull")),
+    "apptainer": ({1, 255}, re.compile(r"^FATAL: ")),
+    "enroot": ({1}, re.compile(r"^\[ERROR\]|^enroot-")),
+}
+_NO_IMAGE = re.compile(r"image|manifest|pull|\.sif|\.sqsh", re.IGNORECASE)
+_CHECK = "see what `sdtui check` says of the task"
+# A client adds a line of help below the one that matters; pulling an image may take an hour.
+_LAST_WORDS, _PULL_S = 4, 3600.0
 # A start command that ends with "not found" later than this did start, in seconds.
 _SOON_S = 60.0
 _READ_LOG = "read the end of train.log"
+OUTSIDE = "a signal from outside"  # to the training itself: nobody asked us
+LOST_PEER = "another process of this run ended first"  # as a rank says it
 _CUDA_OOM = re.compile(r"CUDA out of memory|OutOfMemoryError|CUDA error: out of memory")
 # How torchrun, accelerate and shells tell of a process that signal 9 ended.
 _KILLED = re.compile(r"SIGKILL|exitcode\s*:\s*-9|exit status -9|Signals\.SIGKILL|\bKilled\b")
@@ -99,7 +115,7 @@ def decide(evidence: Evidence) -> Outcome:
     """Return how the run ended; the first rule that knows an answer gives it."""
     rules: tuple[Callable[[Evidence], Outcome | None], ...] = (
         _finished, _lost, _out_of_gpu_memory, _diverged, _out_of_host_memory, _stopped, _failed,
-        _not_started, _foreign_out_of_memory, _by_signal, _rank_by_signal,
+        _not_surrounded, _not_started, _foreign_out_of_memory, _by_signal, _rank_by_signal,
     )  # fmt: skip
     told = (outcome for rule in rules if (outcome := rule(evidence)) is not None)
     return next(told, None) or _by_code(evidence)
@@ -188,7 +204,7 @@ def _stopped(e: Evidence) -> Outcome | None:
     # Ranks fail when a signal takes their neighbour; that is part of being stopped.
     if not (stopped or forced or silent):
         return None
-    by = e.stop.by if e.stop is not None else "a signal from outside"
+    by = e.stop.by if e.stop is not None else OUTSIDE
     if any(isinstance(rank.get("checkpoint"), str) for rank in stopped):
         reason = f"stopped by {by}; a checkpoint was saved"
         return Outcome("stopped", ExitCode.STOPPED, "stopped", reason, _resume(e))
@@ -200,10 +216,30 @@ def _stopped(e: Evidence) -> Outcome | None:
 
 
 def _failed(e: Evidence) -> Outcome | None:
-    for rank in _said(e, "failed"):
+    failed = _said(e, "failed")
+    if failed and all((_text(rank, "reason") or "").startswith(LOST_PEER) for rank in failed):
+        first = _rank_by_signal(e)  # the others only tell that it is gone
+        if first is not None:
+            return first
+    for rank in failed:
         reason = f"rank {rank.get('rank')} failed"
         return _from_rank(rank, ExitCode.FAILED, "error", reason, _READ_LOG)
     return None
+
+
+def _not_surrounded(e: Evidence) -> Outcome | None:
+    """The runtime itself failed: the image is missing, a mount source vanished."""
+    code, _ = exit_status(e.status)
+    known = _SURROUNDING_FAILS.get(e.runtime)
+    if known is None or code not in known[0] or e.ranks or e.seconds >= _PULL_S:
+        return None
+    told = [line.strip() for line in e.log_lines if line.strip()][-_LAST_WORDS:]
+    words = next((line for line in reversed(told) if known[1].search(line)), None)
+    if words is None:
+        return None
+    remedy = "correct `image`" if _NO_IMAGE.search(words) else "correct what it names"
+    reason = f"{e.runtime} could not start the command: {words[:300]}"
+    return Outcome("failed", ExitCode.NOT_READY, "launch", reason, f"{remedy}, or {_CHECK}")
 
 
 def _not_started(e: Evidence) -> Outcome | None:
@@ -241,6 +277,9 @@ def _by_signal(e: Evidence) -> Outcome | None:
     _, number = exit_status(e.status)
     if number is None:
         return None
+    broken = _said(e, "running")
+    if len(broken) == 1 and not e.foreign:  # started without a launcher
+        return _broken_off(e, broken, number)
     reason = f"the start command was ended by {signal_name(number)}, which sdtui did not send"
     return Outcome("failed", ExitCode.FAILED, "signal", reason, _resume(e) or _READ_LOG)
 
@@ -248,13 +287,21 @@ def _by_signal(e: Evidence) -> Outcome | None:
 def _rank_by_signal(e: Evidence) -> Outcome | None:
     """A training process broke off, and its launcher told of the signal that ended it."""
     broken = _said(e, "running")
-    told = (match for line in reversed(e.log_lines) if (match := _SIGNALLED.search(line)))
+    pids = tuple(f"(pid: {rank.get('pid')})" for rank in broken)
+    # The line about a broken one itself, where there is one: its neighbours are ended with it.
+    about = [line for line in e.log_lines if any(pid in line for pid in pids)]
+    lines = [*reversed(about), *reversed(e.log_lines)]
+    told = (match for line in lines if (match := _SIGNALLED.search(line)))
     match = next(told, None) if broken else None
     if match is None:
         return None
+    return _broken_off(e, broken, int(match[1] or match[2]))
+
+
+def _broken_off(e: Evidence, broken: list[dict[str, Any]], number: int) -> Outcome:
     which = f"rank {broken[0].get('rank')}" if len(broken) == 1 else "a training process"
-    name = signal_name(int(match[1] or match[2]))
-    reason = f"{which} was ended by {name} at step {_step_of(broken[0], e)}, not by sdtui"
+    step, name = _step_of(broken[0], e), signal_name(number)
+    reason = f"{which} was ended by {name} at step {step}, not by sdtui"
     return Outcome("failed", ExitCode.FAILED, "signal", reason, _resume(e) or _READ_LOG)
 
 

@@ -8,7 +8,7 @@ process is pid and start time, and the signal goes through a pidfd that was chec
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,11 +151,17 @@ class Terminator:
 
     Args:
         root: Whose descendants.
-        spare: A pid that is left alone.
+        spare: Pids that are left alone.
+        launcher: The program that surrounds the task, once it runs.
+        to: ``all`` of them; those ``below`` the launcher, which would die of it and take them
+            along; the ``launcher`` alone, which passes it on.
     """
 
-    def __init__(self, root: int, spare: int | None = None) -> None:
+    def __init__(
+        self, root: int, spare: Collection[int] = (), *, launcher: int = 0, to: str = "all"
+    ) -> None:
         self._root, self._spare = root, spare
+        self.launcher, self._to = launcher, to
         self._told: set[tuple[int, int]] = set()
 
     def told(self, pid: int, ticks: int | None) -> None:
@@ -165,23 +171,41 @@ class Terminator:
 
     def __call__(self) -> None:
         """Signal whoever has not been told; call it again for those who come later."""
-        found = {each.pid: each for each in below(self._root) if each.pid != self._spare}
+        found = {each.pid: each for each in below(self._root) if each.pid not in self._spare}
         for each in found.values():
-            if (each.pid, each.ticks) in self._told:
+            if (each.pid, each.ticks) in self._told or not self._is_meant(each.pid, found):
                 continue
             if each.parent in found and _is_helper(each.pid, each.parent):
                 continue
+            if _ignores(each.pid, signal.SIGTERM):
+                continue  # lost on it now; bubblewrap's child takes it in a few milliseconds
             self._told.add((each.pid, each.ticks))
             send(each, signal.SIGTERM)
             send(each, signal.SIGCONT)  # a stopped process takes it only once it goes on
 
+    def _is_meant(self, pid: int, found: Mapping[int, Proc]) -> bool:
+        """Say whether a process is told itself; without its launcher every one is."""
+        if self._to == "all" or self.launcher not in found:
+            return True
+        return (pid == self.launcher) == (self._to == "launcher")
 
-def kill_below(root: int, spare: int | None = None) -> list[Proc]:
+
+def kill_below(root: int, spare: Collection[int] = ()) -> list[Proc]:
     """Send SIGKILL to every living descendant of ``root`` but ``spare``; return those found."""
-    found = [each for each in below(root) if each.pid != spare]
+    found = [each for each in below(root) if each.pid not in spare]
     for each in found:
         send(each, signal.SIGKILL)
     return found
+
+
+def _ignores(pid: int, number: signal.Signals) -> bool:
+    """Say whether a signal to ``pid`` would be thrown away."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_bytes()
+    except OSError:
+        return False
+    mask = status.partition(b"\nSigIgn:")[2].split(maxsplit=1)[:1]
+    return bool(mask) and bool(int(mask[0], 16) >> (number - 1) & 1)
 
 
 def _is_helper(pid: int, parent: int) -> bool:

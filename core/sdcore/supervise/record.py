@@ -1,5 +1,6 @@
 """The supervisor's records: who it is, what phase the run is in, how the run ended."""
 
+import math
 import os
 import sys
 import time
@@ -148,14 +149,30 @@ def exit_record(
         "attempt": plan.attempt,
         "ended": time.time(),
         "last_step": number(last.get("step")),
-        "total_steps": plan.total_steps,
-        "last_loss": number(last.get("loss")),
+        "total_steps": plan.total_steps or _total(evidence),
+        "last_loss": _loss(last.get("loss")),
         "images_per_s": number(last.get("images_per_s")),
+        "it_per_s": number(last.get("it_per_s")),
+        "metrics_source": last.get("source"),
         "checkpoint": evidence.checkpoint,
         "pipeline": evidence.pipeline if outcome.exit_code == ExitCode.DONE else None,
         **measured,
         "last_lines": list(without_launcher(evidence.log_lines)),
     }
+
+
+def _total(evidence: Evidence) -> float | None:
+    """Return the length of a run that the plan did not know: a start command's."""
+    told = [number(rank.get("total")) for rank in evidence.ranks]
+    return next((total for total in told if total), number(evidence.metrics.get("total")))
+
+
+def _loss(value: object) -> float | str | None:
+    """Return a loss; one that is not finite as the word that readers take for it."""
+    finite = number(value)
+    if finite is None and isinstance(value, float):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return finite
 
 
 def write_exit(

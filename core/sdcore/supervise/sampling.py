@@ -81,7 +81,7 @@ class TreeMemory:
     the host.
     """
 
-    def __init__(self, root: int, spare: int) -> None:
+    def __init__(self, root: int, spare: Collection[int]) -> None:
         self._root, self._spare = root, spare
         self._members: list[procs.Proc] = []
         self._walked = float("-inf")
@@ -91,7 +91,7 @@ class TreeMemory:
         """Read the tree; ``now`` is in monotonic seconds."""
         if now - self._walked >= _WALK_EVERY_S:
             self._walked = now
-            self._members = [p for p in procs.below(self._root) if p.pid != self._spare]
+            self._members = [p for p in procs.below(self._root) if p.pid not in self._spare]
         else:
             again = [(old, procs.read(old.pid)) for old in self._members]
             self._members = [new for old, new in again if new and new.ticks == old.ticks]

@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from sdcore.launch.plan import LaunchPlan
 from sdcore.runs import requests
 from sdcore.runs.files import read_json, write_json
 from sdcore.runs.paths import RunDir
+from sdcore.supervise import containers, oom, procs
 from sdcore.supervise import evidence as facts
-from sdcore.supervise import oom, procs
 from sdcore.supervise.devices import NO_GPUS, Devices
+from sdcore.supervise.foreign.reader import MetricsReader
 from sdcore.supervise.guard import Ended, Guard, Message, Refused, Started
 from sdcore.supervise.ladder import LEFT_BEHIND_S, ORPHANED_S, Ladder, Rung
 from sdcore.supervise.outcome import Outcome, decide, launch_failed, of_error, to_error
@@ -63,10 +65,13 @@ class Supervisor:
         self._oom_before = oom.kills()
         # Before any thread and before NVML: a fork copies neither in a usable state.
         self._guard = Guard.fork(run, plan, ready)
+        self._reader = MetricsReader.fork(run, plan)
+        # Ours, and no part of the run: neither ended nor measured with it.
+        self._ours = {self._guard.pid} | ({self._reader.pid} if self._reader else set())
         self._wakeup = Wakeup((signal.SIGTERM, signal.SIGINT, signal.SIGCHLD))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        self._terminate = procs.Terminator(os.getpid(), spare=self._guard.pid)
-        self._tree = TreeMemory(os.getpid(), spare=self._guard.pid)
+        self._terminate = procs.Terminator(os.getpid(), self._ours, to=plan.term_to)
+        self._tree = TreeMemory(os.getpid(), spare=self._ours)
         self._devices = Devices(run, plan, home / "gpus") if plan.gpu_count else None
         self._next_sample = 0.0
         self._child: Started | None = None
@@ -153,6 +158,7 @@ class Supervisor:
         ended, self._children = procs.reap()
         for message in self._guard.messages():  # after the reaping: its last words are here
             self._hear(message)
+        self._dismiss_reader(ended)
         if self._child is not None and self._child.pid in ended:
             self._status = ended[self._child.pid]  # adopted from a lost guard
         expected = self._ended_at is not None or self._refusal is not None or self._cancelled
@@ -163,10 +169,19 @@ class Supervisor:
         if self._child is not None and time.monotonic() - self._child_since >= _SETTLE_S:
             self._ready.ok("running")
 
+    def _dismiss_reader(self, ended: Collection[int]) -> None:
+        """Have the metrics read to their end once nothing of the run, nor the guard, is left."""
+        self._ours -= set(ended)
+        if self._reader is None or self._guard.pid in self._ours:
+            return
+        if all(each.pid == self._reader.pid for each in procs.below(os.getpid())):
+            self._reader.finish()
+
     def _hear(self, message: Message) -> None:
         match message:
             case Started():
                 self._child, self._child_since = message, time.monotonic()
+                self._terminate.launcher = message.pid
                 self._identify()
                 self._state.enter("running", self._devices.note if self._devices else None)
                 if self._plan.cooperative:
@@ -227,7 +242,7 @@ class Supervisor:
         """End what runs on although the launcher or the guard is gone."""
         if self._ended_at is None or now - self._ended_at < _POLL_S:
             return None
-        if not any(each.pid != self._guard.pid for each in procs.below(os.getpid())):
+        if not any(each.pid not in self._ours for each in procs.below(os.getpid())):
             return None
         finished = self._status == 0 and not self._guard_lost
         return self._ladder.left_behind(now, LEFT_BEHIND_S if finished else ORPHANED_S)
@@ -242,7 +257,7 @@ class Supervisor:
         if rung == "term":
             self._terminate()
         elif rung == "kill":  # until all are gone: what was forked meanwhile is found next time
-            found = procs.kill_below(os.getpid(), spare=self._guard.pid)
+            found = procs.kill_below(os.getpid(), spare=self._ours)
             self._we_killed |= bool(found)
             if found and now - since > _STUCK_S:
                 reason = f"process {found[0].pid} ({found[0].name}) hangs inside the kernel"
@@ -274,10 +289,13 @@ class Supervisor:
 
     def _close(self) -> None:
         """Write down how the run ended, tell who still waits, and let go of the locks."""
+        # Before the devices: a container that lives on still computes on them.
+        left = containers.end(self._plan) if self._child is not None else None
         if self._devices is not None:
             self._devices.release()
         evidence = self._evidence()
         outcome = of_error(self._refusal) if self._refusal is not None else decide(evidence)
+        outcome = containers.with_remains(outcome, self._plan, left)
         record = exit_record(
             self._plan,
             evidence,
@@ -289,11 +307,15 @@ class Supervisor:
             peak_rss=self._tree.peak,
         )
         self._take_wishes_away()
-        write_exit(self._run, record, self._pause, lambda: self._delayed(outcome))
+        self._settle(record, outcome)
         self._answer(outcome)
         # Not by closing: the client may hold a copy, and a thread inside a hung driver keeps
         # this process's table of files alive.
         fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def _settle(self, record: dict[str, Any], outcome: Outcome) -> None:
+        """Make the end known; in a cluster's job it may be no end."""
+        write_exit(self._run, record, self._pause, lambda: self._delayed(outcome))
 
     def _take_wishes_away(self) -> None:
         for kind in _WISHES:
@@ -333,6 +355,7 @@ class Supervisor:
             metrics=facts.last_metrics(run),
             log_lines=facts.log_tail(run, plan),
             foreign=not plan.cooperative,
+            runtime=plan.runtime,
             seconds=time.time() - self._started,
             queued=self._child is None,
             checkpoint=facts.newest_checkpoint(run, ranks),

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from sdcore.errors import UsageError
 from sdcore.names import check_name
+from sdcore.task.image import is_file
 from sdcore.task.problems import PresetError, Problem, dotted, explain, key_lines, line_of
 from sdcore.task.spec import TaskSpec
 from sdcore.task.train_spec import PLATFORM_ENV
@@ -21,7 +22,7 @@ from sdcore.text import clean_line, from_home
 # tomllib needs 2.8 s for a 32 kB dotted key of 16,000 parts, quadratic in the parts.
 _MAX_BYTES = 64 * 1024
 _MAX_KEY_PARTS = 32
-_TABLES = ("gpu", "env", "train", "cluster")
+_TABLES = ("gpu", "env", "train", "cluster", "metrics")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +170,21 @@ def _where(path: Path, lines: dict[Any, int], origins: dict[Any, str], at: Any) 
 
 
 def resolve_sources(task: TaskSpec, base: Path) -> TaskSpec:
-    """Return ``task`` with every mount's source absolute; relative ones start at ``base``."""
-    mounts = tuple(
-        mount.model_copy(update={"source": os.path.normpath(base / from_home(mount.source))})
-        for mount in task.mounts
-    )
-    return task.model_copy(update={"mounts": mounts}) if mounts else task
+    """Return ``task`` with what it names of this host absolute: mount sources, an image's file.
+
+    Relative ones start at ``base``: the run itself starts in another folder.
+    """
+
+    def absolute(path: str) -> str:
+        return os.path.normpath(base / from_home(path))
+
+    known: dict[str, Any] = {}  # only what is named: the rest must not look as if it was written
+    if task.mounts:
+        sources = ((mount, absolute(mount.source)) for mount in task.mounts)
+        known["mounts"] = tuple(m.model_copy(update={"source": source}) for m, source in sources)
+    if task.image is not None and is_file(task.image):
+        known["image"] = absolute(task.image)
+    return task.model_copy(update=known) if known else task
 
 
 def _user_defaults() -> dict[str, Any]:

@@ -11,9 +11,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from sdcore.names import NAME
+from sdcore.task.image import image_kind, rootfs_of
+from sdcore.task.metrics import MetricsSpec
+from sdcore.task.sbatch import refused_option, seconds_of
 from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
 
-Runtime = Literal["auto", "host", "bubblewrap", "docker", "podman", "apptainer"]
+Runtime = Literal[
+    "auto", "host", "bubblewrap", "unshare", "docker", "podman", "apptainer", "enroot"
+]
 
 # Where the platform's form mounts things; the last part is the role.
 MOUNT_ROOT = "/mnt/"
@@ -53,6 +58,23 @@ class GpuSpec(_Part):
     type: Plain | None = Field(None, description="Device name, e.g. NVIDIA-H800; any if left out.")
     count: int = Field(1, ge=0, le=64, description="Devices; 0 trains on the CPU.")
     share: bool = Field(False, description="Take devices that other programs are using, too.")
+    processes: int | None = Field(
+        None, ge=1, le=64, description="Training processes per machine on the CPU; 1 if left out."
+    )
+
+    @model_validator(mode="after")
+    def _processes_fit(self) -> Self:
+        if self.count and self.processes not in {None, self.count}:
+            raise ValueError(
+                f"processes {self.processes} with count {self.count}: there is one process for "
+                "each GPU; leave processes out, or set count = 0 to train on the CPU"
+            )
+        return self
+
+    @property
+    def ranks(self) -> int:
+        """Training processes on each machine."""
+        return self.count or self.processes or 1
 
 
 class Mount(_Part):
@@ -65,8 +87,10 @@ class Mount(_Part):
     @model_validator(mode="after")
     def _target_is_safe(self) -> Self:
         target = self.target
-        if not target.startswith("/") or posixpath.normpath(target) != target:
-            raise ValueError(f"target {target!r} must be an absolute path without . or ..")
+        # normpath keeps a leading "//", with which "//proc" would be no folder of the system.
+        normal = posixpath.normpath(target) == target and not target.startswith("//")
+        if not target.startswith("/") or not normal:
+            raise ValueError(f"target {target!r} must be an absolute path without . or .. or //")
         if target in _RESERVED or target.startswith(("/proc/", "/sys/", "/dev/", "/etc/")):
             raise ValueError(f"target {target!r} would cover a folder of the system")
         if target == OUTPUT:
@@ -90,9 +114,28 @@ class ClusterSpec(_Part):
     )
     cpus_per_task: int | None = Field(None, ge=1, le=4096, description="Cores per machine.")
     mem: str | None = Field(None, pattern=r"^\d+[KMGT]?$", description="Memory per machine.")
-    extra: tuple[Annotated[str, Field(pattern=r"^--[a-z][a-z-]*(=\S+)?$")], ...] = Field(
-        (), strict=False, description="Further sbatch options, e.g. --exclusive."
+    grace_s: int = Field(
+        180, ge=10, le=3600, description="Seconds before the time limit at which it saves."
     )
+    restarts: int = Field(
+        10, ge=0, le=1000, description="How often it goes back to the queue by itself; 0: never."
+    )
+    extra: tuple[Annotated[str, Field(pattern=r"^--[a-z][a-z-]*(=[^\s\x00-\x1f\x7f]+)?$")], ...] = (
+        Field((), strict=False, description="Further sbatch options, e.g. --exclusive.")
+    )
+
+    @model_validator(mode="after")
+    def _options_keep_the_contract(self) -> Self:
+        for option in self.extra:
+            if reason := refused_option(option):
+                raise ValueError(f"extra: {option.partition('=')[0]} cannot be used: {reason}")
+        limit = seconds_of(self.time_limit) if self.time_limit else None
+        if limit is not None and limit <= self.grace_s:
+            raise ValueError(
+                f"time_limit {self.time_limit} leaves no time to train: saving begins grace_s = "
+                f"{self.grace_s} seconds before it; lengthen time_limit, or lower grace_s"
+            )
+        return self
 
 
 class TaskSpec(_Part):
@@ -100,7 +143,9 @@ class TaskSpec(_Part):
 
     name: str = Field("task", pattern=rf"^{NAME.pattern}$", description="Names the run's folder.")
     description: Plain = Field("", max_length=4000, description="Free text.")
-    image: Plain | None = Field(None, description="Container image; the host runtime ignores it.")
+    image: Plain | None = Field(
+        None, description="Container image, or rootfs:/path; the host runtime ignores it."
+    )
     runtime: Runtime = Field("auto", description="What surrounds the start command.")
     command: str | None = Field(
         None,
@@ -115,6 +160,7 @@ class TaskSpec(_Part):
     )
     train: TrainSpec = TrainSpec()
     cluster: ClusterSpec | None = None
+    metrics: MetricsSpec = MetricsSpec()
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
@@ -122,14 +168,43 @@ class TaskSpec(_Part):
         for target in targets:
             if targets.count(target) > 1:
                 raise ValueError(f"two mounts have the target {target}")
+            outer = next((t for t in (*targets, OUTPUT) if target.startswith(t + "/")), None)
+            if outer is not None:
+                raise ValueError(f"the target {target} lies inside the target {outer}")
+        self._check_image()
         for name, value in self.env.items():
             if _ENV_NAME.fullmatch(name) is None:
                 raise ValueError(f"env: {name!r} is not the name of a variable")
-            if "\0" in value or len(value) > 100_000:
-                raise ValueError(f"env.{name}: a value has no NUL and at most 100,000 characters")
+            # The system takes 128 KiB for one variable, name included.
+            if "\0" in value or len(value.encode(errors="surrogatepass")) > 100_000:
+                raise ValueError(f"env.{name}: a value has no NUL and at most 100,000 bytes")
+        if self.command is None and self.metrics != MetricsSpec():
+            raise ValueError(
+                "metrics: the built-in trainer writes its metrics itself, and [metrics] says where "
+                "to find those of a start command; leave [metrics] out, or give a command"
+            )
         if self.command is None:
             self.effective_train()  # raises what a value of the environment table breaks
         return self
+
+    @property
+    def world_size(self) -> int:
+        """Training processes on all machines together."""
+        return self.gpu.ranks * (self.cluster.nodes if self.cluster else 1)
+
+    def _check_image(self) -> None:
+        """Refuse a runtime that could do nothing with the image, or nothing without one."""
+        kind, runtime = image_kind(self.image), self.runtime
+        if kind == "rootfs" and not (self.image and rootfs_of(self.image).startswith(("/", "~"))):
+            raise ValueError("image = 'rootfs:...' needs the absolute path of a folder")
+        if runtime in {"docker", "podman", "apptainer", "enroot"} and kind != "reference":
+            given = f"not {self.image!r}" if kind else "and image is left out"
+            raise ValueError(f"runtime = {runtime!r} needs the name of an image, {given}")
+        if runtime in {"bubblewrap", "unshare"} and kind == "reference":
+            raise ValueError(
+                f"runtime = {runtime!r} runs no image such as {self.image!r}; "
+                "it takes image = 'rootfs:/path' or none"
+            )
 
     def mount(self, target: str) -> Mount | None:
         """Return the mount at ``target``, or None."""

@@ -1,5 +1,6 @@
 """The whole preflight, on tiny data and a tiny model's files."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from sdcore.checks.host import host_facts
 from sdcore.checks.judge import command_findings, host_findings, output_findings, plan_findings
 from sdcore.checks.plan import make_plan
 from sdcore.gpu.samples import GpuSample
-from sdcore.task.estimate import memory_needed
+from sdcore.task.estimate import memory_needed, unet_parameters
 from sdcore.task.presets import load_preset, shipped_folder
 from sdcore.task.spec import TaskSpec
 from sdcore.task.train_spec import TrainSpec
@@ -188,6 +189,32 @@ def test_a_lora_needs_a_fraction_of_disk_and_memory() -> None:
     assert memory_needed(also, SD15) > memory_needed(preset, SD15) + 1.9e9
 
 
+@pytest.mark.parametrize(
+    ("name", "memory", "checkpoint"), [("sdxl-lora-24gb", 24, 0.28e9), ("sdxl-full-80gb", 80, 41e9)]
+)
+def test_the_presets_for_sdxl_fit_the_gpus_they_name(
+    name: str, memory: int, checkpoint: float
+) -> None:
+    """Judged by the figures of 1.x, three times smaller, a full GPU would be told to have room."""
+    preset = load_preset(name).task.effective_train()
+    plan = make_plan(
+        preset,
+        images=1000,
+        parameters=unet_parameters("SDXL"),
+        processes=1,
+        device="1 x GPU",
+        disk_free=500 * GIB,
+        memory_total=memory * GIB,
+        family="SDXL",
+    )
+    assert plan_findings(plan) == []
+    assert plan.memory_needed is not None
+    assert plan.memory_needed > 0.6 * memory * GIB
+    assert plan.checkpoint_size == pytest.approx(checkpoint, rel=0.01)
+    bare = preset.model_copy(update={"gradient_checkpointing": False})
+    assert memory_needed(bare, unet_parameters("SDXL"), "SDXL") > memory * GIB
+
+
 def test_the_demo_folder_is_where_the_preset_says() -> None:
     """A wheel without its data would fail on the first command of the README."""
     assert (shipped_folder() / "demo" / "dataset" / "metadata.jsonl").is_file()
@@ -211,3 +238,61 @@ def test_a_start_command_that_cannot_start_is_told_before(command: str, words: s
     told = " ".join(f"{f.what} {f.remedy}" for f in check_task(task).errors)
 
     assert (words in told) if words else (told == "")
+
+
+@pytest.mark.parametrize(
+    ("command", "runtime", "words"),
+    [
+        ("bash /mnt/project/train.sh", "bubblewrap", None),
+        ("bash /mnt/project/none.sh", "bubblewrap", "/mnt/project/none.sh does not exist"),
+        ("bash /mnt/project/none.sh", "docker", "/mnt/project/none.sh does not exist"),
+        ("bash /opt/in-the-image.sh", "docker", None),
+        ("a-program-of-the-image", "docker", None),
+        ("ls /mnt/dataset", "bubblewrap", "add a mount with target = /mnt/dataset"),
+        ("ls $HOME/mnt/dataset ./output", "host", None),
+        ("ls /mnt/project", "host", "write {dataset}"),
+    ],
+)
+def test_a_command_is_judged_by_what_it_will_see(
+    tmp_path: Path, command: str, runtime: str, words: str | None
+) -> None:
+    """Refused for a path that it would have had, a right task never starts."""
+    (tmp_path / "train.sh").touch()
+    image = {"image": "a/b:1"} if runtime == "docker" else {}
+    mounts = [{"source": str(tmp_path), "target": "/mnt/project"}]
+    task = TaskSpec.model_validate({"command": command, "mounts": mounts, **image})
+
+    told = " ".join(f"{f.what} {f.remedy}" for f in command_findings(task, command, runtime))
+
+    assert (words in told) if words else (told == "")
+
+
+def test_a_folder_of_this_host_at_a_mount_point_is_not_taken_for_the_mount(tmp_path: Path) -> None:
+    """Without mounts a command would train on what happens to lie there, and end well."""
+    for name in ("mine", "theirs"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "same").symlink_to(tmp_path / "mine")
+
+    def told(target: str) -> str:
+        mounts = [{"source": f"{tmp_path}/mine", "target": f"{tmp_path}/{target}"}]
+        command = f"ls {tmp_path}/{target}"
+        task = TaskSpec.model_validate({"command": command, "runtime": "host", "mounts": mounts})
+        return " ".join(f"{f.what}; {f.cause}" for f in command_findings(task, command))
+
+    assert f"uses {tmp_path}/theirs" in told("theirs")
+    assert f"another folder than {tmp_path}/mine" in told("theirs")
+    assert told("same") == ""
+
+
+@pytest.mark.parametrize("path", [None, "/usr/bin/bwrap"])
+def test_nobody_is_sent_to_install_what_is_there(
+    monkeypatch: pytest.MonkeyPatch, path: str | None
+) -> None:
+    """Where the host forbids namespaces, an administrator would be asked for nothing."""
+    monkeypatch.setattr(shutil, "which", lambda _name: path)
+    task = TaskSpec(command="cp x /mnt/dataset")
+
+    [found] = command_findings(task, "cp x /mnt/dataset")
+
+    assert ("install bubblewrap" in found.remedy) == (path is None)
+    assert "write {dataset}" in found.remedy

@@ -18,6 +18,7 @@ from sdcore.checks.dataset import DatasetFacts, dataset_facts, dataset_findings,
 from sdcore.checks.findings import Finding
 from sdcore.checks.tokens import TokenCounter
 from sdcore.data import DataIndex, open_data
+from sdcore.data.buckets import Buckets
 from sdcore.errors import ExitCode, NotReadyError, UsageError
 
 
@@ -68,6 +69,22 @@ def test_a_good_set_is_counted_and_has_no_findings(tmp_path: Path) -> None:
     assert facts.words() == "2 images, 3 captions (2 different), imagefolder, all decoded"
     assert dataset_findings(facts) == []
     assert replace(facts, form="captions").words().endswith(", images with .txt files, all decoded")
+
+
+def test_images_are_counted_by_bucket_and_those_too_small_for_any_are_errors(
+    tmp_path: Path,
+) -> None:
+    """Told after an hour of caching, it costs an hour."""
+    root = write_set(tmp_path, ["a", "b", "c"], side=64)  # 64 x 68
+    Image.new("RGB", (200, 96)).save(root / "1.png")
+    Image.new("RGB", (15, 90)).save(root / "2.png")
+    buckets = Buckets(64, 32, 128, 16)
+    facts = facts_of(root, resolution=64, buckets=buckets)
+    assert facts.words().endswith("all decoded; 2 buckets, 64x64: 1, 80x48: 1")
+    finding = only(dataset_findings(facts))
+    assert finding.level == "error"
+    assert "2.png: it has 15 x 90 px, and no bucket is that small" in finding.cause
+    assert only(dataset_findings(facts, on_bad_image="skip")).level == "warning"
 
 
 @pytest.mark.parametrize("whole", [False, True])

@@ -12,9 +12,10 @@ import pytest
 from diffusers import UNet2DConditionModel
 
 from sdcore.checks.findings import Finding
-from sdcore.checks.model import ModelFacts, model_facts, model_findings
+from sdcore.checks.model import ModelFacts, model_facts
+from sdcore.checks.model_findings import model_findings
 from sdcore.errors import ExitCode, NotReadyError
-from support.tiny_model import make_pipeline
+from support.tiny_model import make_pipeline, make_sdxl
 
 
 @pytest.fixture(scope="module")
@@ -71,18 +72,67 @@ def test_the_family_follows_from_the_text_width(folder: Path, width: int, family
 
 
 @pytest.mark.parametrize(
-    "name", ["StableDiffusionXLPipeline", "FluxPipeline", "StableDiffusionInpaintPipeline"]
+    "name", ["StableDiffusionXLImg2ImgPipeline", "FluxPipeline", "StableDiffusionInpaintPipeline"]
 )
 def test_other_pipelines_are_refused_by_name(folder: Path, name: str) -> None:
     edit(folder / "model_index.json", _class_name=name)
     finding = only(findings(folder))
     assert f"is of class {name}" in finding.what
-    assert ("SDXL cannot be trained yet" in finding.cause) == ("XL" in name)
+    assert "StableDiffusionXLPipeline" in finding.cause
 
 
-def test_an_sdxl_unet_is_recognised_under_any_class(folder: Path) -> None:
+@pytest.fixture(scope="module")
+def whole_xl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SDXL pipeline as diffusers writes it; never changed."""
+    return make_sdxl(tmp_path_factory.mktemp("xl") / "tiny")
+
+
+@pytest.fixture
+def xl(whole_xl: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(whole_xl, tmp_path / "xl"))
+
+
+def test_sdxl_is_described_and_needs_all_its_parts(xl: Path) -> None:
+    """A second encoder found missing after an hour of caching has cost the hour."""
+    facts = facts_of(xl)
+    assert (facts.family, facts.pipeline) == ("SDXL", "StableDiffusionXLPipeline")
+    unet = UNet2DConditionModel.from_pretrained(xl / "unet")
+    assert facts.parameters == sum(weight.numel() for weight in unet.parameters())
+    assert "SDXL, U-Net of" in facts.words()
+    assert findings(xl) == []
+    (xl / "text_encoder_2" / "model.safetensors").unlink()
+    shutil.rmtree(xl / "tokenizer_2")
+    assert only(findings(xl)).cause == "missing: tokenizer_2/, text_encoder_2/*.safetensors"
+
+
+def test_parts_of_two_families_do_not_belong_together(folder: Path, xl: Path) -> None:
     edit(folder / "unet" / "config.json", addition_embed_type="text_time")
-    assert "SDXL cannot be trained yet" in only(findings(folder)).cause
+    edit(xl / "unet" / "config.json", addition_embed_type=None)
+    for mixed, words in ((folder, "U-Net is one of SDXL"), (xl, "U-Net is not one of SDXL")):
+        finding = only(findings(mixed))
+        assert "do not belong together" in finding.what
+        assert words in finding.cause
+
+
+def test_a_resolution_far_below_what_sdxl_was_made_for_is_a_warning(xl: Path) -> None:
+    """A preset of 1.x with another model: it trains for a day and draws worse than before."""
+    finding = only(findings(xl, resolution=16), "warning")
+    assert "was made for 32 px" in finding.cause
+
+
+def test_a_vae_of_ones_own_stands_in_for_the_models(xl: Path, whole: Path) -> None:
+    """It is what the images are encoded with: the model's own is not looked at then."""
+    shutil.rmtree(xl / "vae")
+    given = model_facts(str(xl), None, None, None, str(whole / "vae"))
+    assert model_findings(given, resolution=32) == []
+    assert (given.vae_factor, given.latent_channels) == (2, 4)
+    for wrong, words in ((whole, "holds no config.json"), (whole / "vea", "no such folder"),
+                         (whole / "model_index.json", "a single file")):  # fmt: skip
+        with pytest.raises(NotReadyError, match=words):
+            model_facts(str(xl), None, None, None, str(wrong))
+    elsewhere = model_facts(str(xl), None, None, None, "someone/vae")
+    assert model_findings(elsewhere, resolution=32) == []
 
 
 def test_a_folder_that_is_no_pipeline_says_what_one_is(tmp_path: Path) -> None:
@@ -173,6 +223,21 @@ def test_a_resolution_off_the_unets_levels_is_a_warning(folder: Path) -> None:
 def test_an_inpainting_unet_does_not_fit(folder: Path) -> None:
     edit(folder / "unet" / "config.json", in_channels=9)
     assert "it takes 9 channels, the VAE gives 4" in only(findings(folder)).cause
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "words"),
+    [
+        ("scheduler/scheduler_config.json", "_class_name", "EDMEulerScheduler", "kind of noise"),
+        ("vae/config.json", "latents_std", [2.0] * 4, "the VAE of"),
+    ],
+)
+def test_a_model_that_training_would_spoil_unseen_is_refused(
+    xl: Path, file: str, key: str, value: Any, words: str
+) -> None:
+    """Playground 2.5 is called an SDXL pipeline, and is neither trained nor scaled as one."""
+    edit(xl / file, **{key: value})
+    assert words in only(findings(xl)).what
 
 
 def test_a_broken_configuration_is_named(folder: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sdcore.runs import locks, status
+from sdcore.runs import locks, spans
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import OVER, read_status
 from support.fake_runs import T0, Supervised, exit_record, make_run, metric
@@ -26,7 +26,7 @@ def held(run: RunDir) -> Callable[[], None]:
 
 
 def supervisor(**changes: Any) -> dict[str, Any]:
-    here = {"boot_id": status.boot_id(), "host": socket.gethostname()}
+    here = {"boot_id": spans.boot_id(), "host": socket.gethostname()}
     return {"format": 1, "pid": 1, "started": T0, **here, **changes}
 
 
@@ -106,7 +106,7 @@ def test_another_boot_id_means_a_reboot(monkeypatch: pytest.MonkeyPatch, tmp_pat
     run = make_run(state=RUNNING, supervisor=supervisor())
     boot = tmp_path / "boot_id"
     boot.write_text("11111111-2222-3333-4444-555555555555\n")
-    monkeypatch.setattr(status, "_BOOT_ID", boot)
+    monkeypatch.setattr(spans, "_BOOT_ID", boot)
     assert "reboot" in str(read_status(run).reason)
 
 
@@ -145,7 +145,15 @@ def test_progress_comes_from_the_streams_and_the_pace_from_this_attempt() -> Non
         metrics=lines,
         events=[
             {"at": T0, "attempt": 1, "kind": "phase", "phase": "saving"},
-            {"at": T0, "attempt": 2, "kind": "phase", "phase": "caching", "done": 3, "total": 9},
+            {
+                "at": T0,
+                "attempt": 2,
+                "kind": "phase",
+                "phase": "caching",
+                "done": 3,
+                "total": 9,
+                "per_s": 1.5,
+            },
         ],
     )
     release = held(run)
@@ -153,6 +161,7 @@ def test_progress_comes_from_the_streams_and_the_pace_from_this_attempt() -> Non
     release()
     assert (read.step, read.total, read.loss, read.eta_s) == (7, 17, 0.5, 20.0)
     assert (read.phase, read.phase_done, read.phase_total) == ("caching", 3, 9)
+    assert read.phase_per_s == 1.5
     assert read.gpus == ("GPU-1",)
     assert read.elapsed == 100_000
 

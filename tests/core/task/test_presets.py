@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sdcore.errors import UsageError
 from sdcore.task import presets
+from sdcore.task.image import image_kind
 from sdcore.task.presets import load_preset, shipped, shipped_folder
 from sdcore.task.problems import PresetError
 from sdcore.task.schema import preset_schema
@@ -136,6 +137,30 @@ def test_relative_sources_start_at_the_preset(tmp_path: Path) -> None:
     assert task.mounts[0].source == str(tmp_path / "data")
 
 
+@pytest.mark.parametrize(
+    ("image", "wanted"),
+    [
+        ("sd 1.sif", "{folder}/sd 1.sif"),
+        ("./sd.sqsh", "{folder}/sd.sqsh"),
+        ("/images/my sd.sif", "/images/my sd.sif"),
+        ("team/sd:1", "team/sd:1"),
+        ("docker://team/sd.sif", "docker://team/sd.sif"),
+        ("rootfs:/images/sd", "rootfs:/images/sd"),
+        ("colossalai 0.3.4", "colossalai 0.3.4"),
+    ],
+)
+def test_an_images_file_is_found_from_the_preset(tmp_path: Path, image: str, wanted: str) -> None:
+    """A run starts in its own folder: the preflight would find it, and the start would not."""
+    path = tmp_path / "p.toml"
+    path.write_text(f'command = "ls"\nimage = "{image}"\n')
+
+    task = load_preset(str(path)).task
+
+    assert task.image == wanted.format(folder=tmp_path)
+    expected = {"rootfs:": "rootfs", "colossa": "words"}.get(image[:7], "reference")
+    assert image_kind(task.image) == expected
+
+
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
 words = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cf"]), max_size=30)
 paths = st.from_regex(r"/[a-z0-9]{1,8}(/[a-z0-9 ]{1,8}){0,2}", fullmatch=True)
@@ -163,7 +188,7 @@ tasks = st.fixed_dictionaries(
                 optional={"read_only": st.booleans()},
             ),
             max_size=3,
-            unique_by=lambda m: m["target"],
+            unique_by=lambda m: m["target"].split("/")[2],  # else one may lie inside another
         ),
         "env": st.dictionaries(
             st.from_regex(r"[A-Z_][A-Z0-9_]{0,8}", fullmatch=True),
@@ -227,8 +252,8 @@ def test_every_shipped_preset_is_a_task_and_says_for_which_memory() -> None:
     """A shipped preset that does not load is the first thing a newcomer meets."""
     found = {item.name: item for item in shipped()}
 
-    full = {"sd15-full-24gb", "sd15-full-80gb", "sd15-full-8gpu"}
-    expected = {"demo", "pokemon", "sd15-lora-12gb"} | full
+    full = {"sd15-full-24gb", "sd15-full-80gb", "sd15-full-8gpu", "sdxl-full-80gb"}
+    expected = {"demo", "pokemon", "sd15-lora-12gb", "sdxl-lora-24gb"} | full
     assert expected <= set(found)
     for item in found.values():
         assert load_preset(item.path).task.name == item.name, "a run is found by the preset's name"

@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -74,3 +75,33 @@ def test_descendants_are_found_through_every_session() -> None:
         assert {each.pid for each in below} < {each.pid for each in procs.below(os.getpid())}
         procs.kill_below(process.pid)
         process.kill()
+
+
+DEAF_AT_FIRST = """
+import signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("deaf", flush=True)
+sys.stdin.readline()
+signal.signal(signal.SIGTERM, lambda *_: print("told", flush=True))
+print("hears", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_who_is_deaf_while_it_starts_is_told_once_it_hears() -> None:
+    """Below bubblewrap SIGTERM is ignored for some milliseconds: a stop then cost the save."""
+    others = [each.pid for each in procs.below(os.getpid())]
+    terminate = procs.Terminator(os.getpid(), others)
+    words = [sys.executable, "-I", "-S", "-c", DEAF_AT_FIRST]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
+        assert one.stdin is not None
+        assert one.stdout is not None
+        assert one.stdout.readline() == "deaf\n"
+        terminate()
+        one.stdin.write("\n")
+        one.stdin.flush()
+        assert one.stdout.readline() == "hears\n"
+        terminate()
+        terminate()
+        told, _ = one.communicate("\n", timeout=5)
+    assert told == "told\n", "not at all, or a second time, which makes many give up their save"

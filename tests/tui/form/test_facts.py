@@ -4,10 +4,14 @@ import subprocess
 import sys
 
 from sdcore.checks.plan import make_plan
+from sdcore.launch.plan import LaunchPlan
+from sdcore.launch.runtimes.facts import Program, RuntimeFacts, Tree
 from sdcore.task.presets import load_preset
+from sdcore.task.spec import TaskSpec
 from sdtui.form.desk import Desk, next_name
-from sdtui.form.facts import Look
+from sdtui.form.facts import Look, Verdict
 from sdtui.form.sections import help_of
+from sdtui.form.summary import short_command
 
 HOST = {"gpus": [], "gpu_reason": "no driver", "memory_total": 8 << 30, "disk_free": 1 << 40}
 
@@ -59,6 +63,31 @@ def test_while_a_field_is_wrong_the_others_are_still_looked_at() -> None:
     assert desk.look_table() == before | {"train": {}} | {"mounts": before["mounts"]}
     desk.edit("mounts.0.source", "a:b")
     assert len(desk.look_table()["mounts"]) == 1
+
+
+def test_the_form_says_what_surrounds_a_task_and_plans_with_what_was_found() -> None:
+    """To look at programs and folders in the console itself would freeze it on a dead disk."""
+    desk = Desk()
+    desk.take(TaskSpec.model_validate({
+        "command": "ls /mnt/x", "gpu": {"count": 0},
+        "mounts": [{"source": "/data", "target": "/mnt/x"}],
+    }))  # fmt: skip
+    assert desk.launch() is None, "nothing is known yet"
+    task = TaskSpec.model_validate(desk.look_table())
+    assert task.command == "ls /mnt/x", "the helper has to know it"
+
+    facts = RuntimeFacts(programs={"unshare": Program("/usr/bin/python3")}, tree=Tree())
+    choice = {"name": "unshare", "why": "it makes the mount points", "worry": None}
+    desk.look = Look(HOST, {}, {"facts": facts.to_record(), **choice})
+
+    launch = desk.launch()
+    assert isinstance(launch, LaunchPlan)
+    assert launch.runtime == "unshare"
+    assert short_command(launch) == "ls /mnt/x"
+    assert desk.look.runtime_verdict() == Verdict("plain", "unshare: it makes the mount points")
+    told = Look(HOST, {}, {"error": "docker: it is not installed"}).runtime_verdict()
+    assert told is not None
+    assert told.level == "bad"
 
 
 def test_fresh_names_count_on() -> None:

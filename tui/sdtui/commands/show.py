@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from sdcore import units
-from sdcore.launch.plan import mask_env
+from sdcore.masking import mask_env
 from sdcore.runs.fields import Fields, read_fields
 from sdcore.runs.files import last_records
 from sdcore.runs.logs import Mask
@@ -15,6 +15,7 @@ from sdcore.runs.paths import RunDir, step_folders
 from sdcore.runs.status import Status, read_status
 from sdcore.runs.store import find_run
 from sdcore.text import clean_line
+from sdtui.frozen import surroundings
 from sdtui.secrets import mask_of, masked
 from sdtui.terminal import columns, out, out_json, rows, state_sign
 from sdtui.words import (
@@ -22,6 +23,8 @@ from sdtui.words import (
     event_words,
     load_line,
     loss_words,
+    metrics_words,
+    pace_words,
     path_words,
     phase_words,
     state_words,
@@ -76,14 +79,7 @@ def _now(status: Status) -> list[tuple[str, str]]:
         pairs.append(("remedy", clean_line(status.remedy)))
     if status.phase and not status.over:
         pairs.append(("phase", phase_words(status)))
-    if status.step is not None or status.total is not None:
-        pairs.append(("step", step_words(status)))
-    if status.loss is not None:
-        pairs.append(("loss", loss_words(status.loss)))
-    if status.images_per_s is not None:
-        pairs.append(("pace", units.rate(status.images_per_s, "images")))
-    if status.epoch is not None:
-        pairs.append(("epoch", f"{status.epoch:.2f}"))
+    pairs += _progress(status)
     which = " (this attempt)" if status.attempt > 1 else ""
     pairs.append(("elapsed", f"{units.duration(status.elapsed)}{which}"))
     if status.eta_s is not None:
@@ -97,8 +93,23 @@ def _now(status: Status) -> list[tuple[str, str]]:
     return pairs + _end(status)
 
 
+def _progress(status: Status) -> list[tuple[str, str]]:
+    pairs = []
+    if status.step is not None or status.total is not None:
+        pairs.append(("step", step_words(status)))
+    if status.loss is not None:
+        pairs.append(("loss", loss_words(status.loss)))
+    told = (("pace", pace_words(status)), ("metrics", metrics_words(status)))
+    pairs += [(label, words) for label, words in told if words]
+    if status.epoch is not None:
+        pairs.append(("epoch", f"{status.epoch:.2f}"))
+    return pairs
+
+
 def _end(status: Status) -> list[tuple[str, str]]:
     pairs = []
+    if status.job is not None:
+        pairs.append(("job", status.job + (f" on {status.nodes}" if status.nodes else "")))
     if status.exit_code is not None:
         own = "" if status.code is None else f"; its start command returned {status.code}"
         signal = f"; ended by {status.signal_name}" if status.signal_name else ""
@@ -135,6 +146,8 @@ def _start(run_dir: RunDir, launch: dict[str, Any]) -> list[tuple[str, str]]:
     pairs = [("task", path_words(run_dir.task))]
     if fields.text("description"):
         pairs.insert(0, ("about", str(fields.text("description"))))
+    if around := surroundings(run_dir):
+        pairs.append(("runtime", ": ".join(around)))
     if isinstance(argv, list):
         pairs.append(("command", clean_line(shlex.join(map(str, argv)), 20_000)))
     own = [f"{k}={v}" for k, v in launch["env"].items() if not k.startswith("SDTUI_")]

@@ -11,6 +11,7 @@ from sdcore.runs.follow import PERIOD_S
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import Status, read_status
 from sdcore.runs.store import find_run
+from sdcore.supervise.wishes import ask_end
 from sdtui.secrets import mask_of
 from sdtui.terminal import cells, columns, fit, say
 from sdtui.words import closing_lines, state_words
@@ -25,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     kind: requests.Kind = "kill" if args.kill else "term" if args.now else "stop"
     details: dict[str, Any] = {} if args.grace is None else {"grace_s": args.grace}
-    if not requests.ask(run_dir, kind, by="sdtui stop", **details):
+    if not ask_end(run_dir, kind, by="sdtui stop", **details):
         say(f"{run_dir.id} has been asked already")
     if args.detach:
         return 0

@@ -40,11 +40,12 @@ _NAMES = (
     "dataset_config_name", "train_data_dir", "image_column", "caption_column",
     "max_train_samples", "seed",
 )  # fmt: skip
+_AROUND = ("command", "image", "runtime")  # what a task may be surrounded with
 SECTIONS = ("basics", "mounts", "gpu", "command", "env", "training", "cluster", "review")
 _SECTION_OF = {
     "name": "basics", "description": "basics", "mounts": "mounts", "image": "gpu",
     "runtime": "gpu", "gpu": "gpu", "command": "command", "env": "env", "train": "training",
-    "cluster": "cluster",
+    "cluster": "cluster", "metrics": "command",
 }  # fmt: skip
 
 
@@ -206,10 +207,13 @@ class Desk:
         task = self.final_task()
         if task is None:
             return None
-        plan = self.look.plan(task)
+        plan, facts = self.look.plan(task), self.look.surroundings(task)
+        if facts is None:
+            return None
         run = RunDir(runs_root() / new_run_id(task.name, self.opened))
         try:
-            return plan_launch(task, run, total_steps=plan.max_train_steps if plan else None)
+            steps = plan.max_train_steps if plan else None
+            return plan_launch(task, run, total_steps=steps, facts=facts)
         except SdError as error:
             return error
 
@@ -224,9 +228,11 @@ class Desk:
         table, _rows = self.draft.table()
         mounts = [m for m in table.get("mounts", []) if _valid_mount(m)]
         train = {k: v for k, v in table.get("train", {}).items() if k in _NAMES}
-        for inner in (train, {}):
+        around: dict[str, Any] = {k: table[k] for k in _AROUND if k in table}
+        tries: list[dict[str, Any]] = [{"train": train} | around, {"train": train}, {"train": {}}]
+        for inner in tries:
             try:
-                task = TaskSpec.model_validate({"mounts": mounts, "train": inner})
+                task = TaskSpec.model_validate({"mounts": mounts, **inner})
             except ValueError:
                 continue
             return to_table(resolve_sources(task, here()))

@@ -10,7 +10,7 @@ from typing import Any, Self
 from pydantic import ValidationError
 
 from sdcore.errors import UsageError
-from sdcore.launch.plan import is_secret
+from sdcore.masking import is_secret
 from sdcore.names import check_name
 from sdcore.task.problems import Path, explain
 from sdcore.task.spec import DATASET, MODEL, PROJECT, TaskSpec
@@ -186,9 +186,8 @@ class Draft:
         table: dict[str, Any] = {}
         for key, raw in self.values.items():
             head, _dot, name = key.rpartition(".")
-            if (key == "command" and not self.own_command) or (
-                head == "cluster" and not self.cluster
-            ):
+            own = key == "command" or head == "metrics"
+            if (own and not self.own_command) or (head == "cluster" and not self.cluster):
                 continue
             (table.setdefault(head, {}) if head else table)[name] = value_of(key, raw)
         if self.own_command:

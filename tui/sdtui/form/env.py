@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Input
 
-from sdcore.launch.plan import is_secret
+from sdcore.masking import is_secret
 from sdcore.task.train_spec import PLATFORM_ENV
 from sdcore.text import clean
 from sdtui.form.dotenv import parse_env

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sdcore.checks.plan import PlanFacts, make_plan
+from sdcore.launch.runtimes.choice import candidates
+from sdcore.launch.runtimes.facts import RuntimeFacts
 from sdcore.task.spec import DATASET, MODEL, PROJECT, TaskSpec
 from sdcore.text import clean_line
 from sdtui.language import _, ngettext
@@ -27,6 +29,7 @@ class Look:
 
     host: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    runtime: dict[str, Any] = field(default_factory=dict)
 
     @property
     def known(self) -> bool:
@@ -54,6 +57,22 @@ class Look:
         }  # fmt: skip
         return by_target.get(target, _folder_words)(fact)
 
+    def surroundings(self, task: TaskSpec) -> RuntimeFacts | None:
+        """Return what a plan of ``task`` has to know of the host; None before it is known."""
+        if candidates(task) == ("host",):
+            return RuntimeFacts()
+        return RuntimeFacts.from_record(self.runtime["facts"]) if self.runtime else None
+
+    def runtime_verdict(self) -> Verdict | None:
+        """Say what will surround the task, and why."""
+        if "error" in self.runtime:
+            return Verdict("bad", clean_line(told(self.runtime["error"]), 300))
+        if not self.runtime:
+            return None
+        why = told(self.runtime["why"])
+        words = _("{runtime}: {why}").format(runtime=self.runtime["name"], why=why)
+        return Verdict("poor" if self.runtime["worry"] else "plain", clean_line(words, 300))
+
     def _fact(self, named: str, target: str) -> dict[str, Any]:
         """Return what is known of the thing that settings name, else of the mount."""
         return self.facts.get(named) or self.facts.get(target, {})
@@ -71,7 +90,7 @@ class Look:
             task.effective_train(),
             images=self._fact("data", DATASET).get("images"),
             parameters=self._fact("model", MODEL).get("parameters"),
-            processes=max(1, count),
+            processes=task.world_size,
             device=device,
             disk_free=self.host.get("disk_free", 0),
             memory_total=gpu.get("total") if count else self.host.get("memory_total"),

@@ -137,7 +137,7 @@ class Gpu(Section):
     """Image, runtime and devices."""
 
     NAME = "gpu"
-    KEYS = ("image", "runtime", "gpu.type", "gpu.count", "gpu.share")
+    KEYS = ("image", "runtime", "gpu.type", "gpu.count", "gpu.processes", "gpu.share")
 
     def compose(self) -> ComposeResult:
         """Put the host's devices below the fields."""
@@ -150,7 +150,9 @@ class Gpu(Section):
         set_words(self.query_one("#gpu-host", Static), self._host_words())
 
     def found(self, key: str) -> Verdict | None:
-        """Say plainly what a count of 0 means, and whether there are as many."""
+        """Say what surrounds the task; what a count of 0 means, and whether there are as many."""
+        if key == "runtime":
+            return self.desk.look.runtime_verdict()
         if key != "gpu.count":
             return None
         if (trouble := self.desk.gpu_trouble()) is not None:
@@ -178,6 +180,7 @@ class Command(Section):
     """The built-in trainer, or a command of one's own."""
 
     NAME = "command"
+    KEYS = ("metrics.source", "metrics.pattern")
 
     def compose(self) -> ComposeResult:
         """Offer both."""
@@ -186,6 +189,7 @@ class Command(Section):
         choice.styles.width = 28
         yield FieldRow("own_command", label("own_command"), choice)
         yield FieldRow("command", label("command"), LinesEditor("command", listed=False))
+        yield from super().compose()
         yield Static(id="command-words", classes="words", markup=False)
 
     def draw(self) -> None:
@@ -193,7 +197,7 @@ class Command(Section):
         super().draw()
         own = self.desk.draft.own_command
         for row in self.rows():
-            if row.key == "command":
+            if row.key != "own_command":
                 row.display = own
         folders = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
         words = (
@@ -210,7 +214,7 @@ class Cluster(Section):
     NAME = "cluster"
     KEYS = tuple(f"cluster.{name}" for name in (
         "nodes", "partition", "account", "qos", "constraint", "time_limit", "cpus_per_task",
-        "mem", "extra",
+        "mem", "grace_s", "restarts", "extra",
     ))  # fmt: skip
 
     def compose(self) -> ComposeResult:
@@ -228,10 +232,13 @@ class Cluster(Section):
                 row.display = self.desk.draft.cluster
 
     def found(self, key: str) -> Verdict | None:
-        """Say what this version cannot do before somebody fills in nine fields."""
-        if key == "cluster" and self.desk.draft.cluster:
-            return Verdict("poor", _("this version starts tasks on this machine only"))
-        return None
+        """Say before somebody fills in eleven fields that Slurm is not to be reached from here."""
+        look = self.desk.look
+        if key != "cluster" or not self.desk.draft.cluster or not look.known:
+            return None
+        if look.host.get("sbatch"):
+            return Verdict("plain", _("sbatch of this machine takes the job"))
+        return Verdict("bad", _("sbatch is not on PATH: start sdtui on a machine of the cluster"))
 
 
 def set_words(static: Static, words: Text | str) -> None:

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 from sdcore.errors import SdError
-from sdcore.task.estimate import memory_needed
+from sdcore.task.estimate import FamilyName, memory_needed, unet_parameters
 from sdcore.task.presets import ShippedPreset, load_preset, shipped
 from sdcore.task.spec import TaskSpec
 
-_SD1_PARAMETERS = 859_520_964  # the shipped presets that need a GPU train Stable Diffusion 1.x
 _RESERVE = 1.2  # times the need, which is an estimate
 
 
@@ -27,7 +26,7 @@ def suited(memories: Sequence[int | None]) -> list[tuple[ShippedPreset, bool]]:
     rated = []
     for preset in shipped():
         task = _task_of(preset)
-        fits = task is not None and _fits(task, memories)
+        fits = task is not None and _fits(task, _family(preset), memories)
         rated.append((fits, _worth(task) if task and fits else (0, False, 0), preset))
     rated.sort(key=lambda row: row[:2], reverse=True)
     return [(preset, fits) for fits, _worth_of_it, preset in rated]
@@ -46,11 +45,16 @@ def _task_of(preset: ShippedPreset) -> TaskSpec | None:
         return None
 
 
-def _fits(task: TaskSpec, memories: Sequence[int | None]) -> bool:
+def _family(preset: ShippedPreset) -> FamilyName:
+    """Say which models a shipped preset is for: those for SDXL say so in their name."""
+    return "SDXL" if preset.name.startswith("sdxl-") else "SD"
+
+
+def _fits(task: TaskSpec, family: FamilyName, memories: Sequence[int | None]) -> bool:
     """Say whether every GPU of the host is large enough: any of them may be taken."""
     if task.gpu.count == 0:
         return True
     if task.command is not None or len(memories) < task.gpu.count:
         return False
-    need = _RESERVE * memory_needed(task.effective_train(), _SD1_PARAMETERS)
+    need = _RESERVE * memory_needed(task.effective_train(), unet_parameters(family), family)
     return all(size is not None and need <= size for size in memories)

@@ -129,7 +129,7 @@ class Summary(Widget):
 def short_command(launch: LaunchPlan) -> str:
     """Return the command without its folder and environment, which Review shows."""
     argv = list(launch.argv)
-    if argv[:2] == ["bash", "-c"]:
-        return clean_line(argv[-1], 4000)
+    if not launch.cooperative:
+        return clean_line(argv[-1], 4000)  # what surrounds it is in Review
     argv[0] = argv[0].rpartition("/")[2]
     return clean_line(shlex.join(argv), 4000)

@@ -20,7 +20,8 @@ from sdtui.language import N_, _, ngettext
 
 # Which settings may be a path, and which files are offered for it beside folders.
 _PATHS: dict[str, tuple[str, ...]] = {
-    "train.pretrained_model_name_or_path": (), "train.train_data_dir": DATA_FILES,
+    "train.pretrained_model_name_or_path": (), "train.pretrained_vae_model_name_or_path": (),
+    "train.train_data_dir": DATA_FILES,
     "train.cache_dir": (), "train.dataset_name": DATA_FILES, "train.resume_from_checkpoint": (),
 }  # fmt: skip
 _NAMES = {"train.pretrained_model_name_or_path": "model", "train.train_data_dir": "data",

@@ -20,6 +20,9 @@ from sdcore.checks.model import model_facts
 from sdcore.data import open_data
 from sdcore.errors import SdError
 from sdcore.launch.planner import data_source, model_source
+from sdcore.launch.runtimes.choice import choose
+from sdcore.launch.runtimes.probe import gather
+from sdcore.runs.paths import RunDir, runs_root
 from sdcore.task.spec import DATASET, MODEL, PROJECT, TaskSpec
 from sdcore.task.train_spec import TrainSpec
 
@@ -54,7 +57,17 @@ class Looker:
             tokenizer = Path(model or "", "tokenizer")
             place = _place(task, DATASET, data, "data")
             facts[place] = self._remembered("data", data, train, _data, tokenizer)
-        return {"host": _host(), "facts": facts}
+        return {"host": _host(), "facts": facts, "runtime": self._runtime(task)}
+
+    def _runtime(self, task: TaskSpec) -> Record:
+        """Look at what the task could be started with, and say what it would be."""
+        known = gather(task, RunDir(runs_root() / "dry-run"))
+        try:
+            choice = choose(task, known)
+        except SdError as error:
+            return {"facts": known.to_record(), "error": f"{error.cause}; {error.remedy}"}
+        words = {"name": choice.runtime, "why": choice.why, "worry": choice.worry}
+        return {"facts": known.to_record(), **words}
 
     def _remembered(
         self, kind: str, source: str, train: TrainSpec, ask: Callable[..., Record], *more: Any
@@ -157,6 +170,7 @@ def _host() -> Record:
             for gpu in host.gpus
         ],
         "gpu_reason": host.gpu_reason,
+        "sbatch": bool(host.tools.get("sbatch")),
         "memory_total": host.memory_total,
         "memory": units.size(host.memory_total),
         "cpus": host.cpus,

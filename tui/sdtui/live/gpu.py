@@ -85,8 +85,8 @@ class _Track:
 class GpuReader:
     """Reads ``gpu.jsonl`` of one run; ``poll`` returns the same object while nothing is new."""
 
-    def __init__(self, run: RunDir) -> None:
-        self._path, self._host = run.gpu, HostReader(run)
+    def __init__(self, run: RunDir, path: Path | None = None) -> None:
+        self._path, self._host = path or run.gpu, HostReader(run)
         self._view = GpuView()
         self._begin()
 

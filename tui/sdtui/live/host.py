@@ -14,7 +14,7 @@ import numpy as np
 
 from sdcore.runs.fields import Fields, read_fields
 from sdcore.runs.paths import RunDir
-from sdcore.runs.status import boot_id
+from sdcore.runs.spans import boot_id
 from sdcore.supervise import procs
 from sdcore.text import clean_line
 from sdtui.live.gpu_track import Ring, Values

@@ -10,7 +10,7 @@ from sdcore.runs.status import read_status
 from sdcore.text import clean, clean_line
 from sdtui.live.checkpoints import checkpoints
 from sdtui.live.curve import EMPTY, CurveReader
-from sdtui.live.gpu import GpuReader
+from sdtui.live.gpu_nodes import NodesReader
 from sdtui.live.samples import SampleReader
 from sdtui.live.snapshot import RunSnapshot
 from sdtui.secrets import mask_of, masked, masked_status, tells
@@ -27,7 +27,8 @@ class RunReader:
 
     def __init__(self, run: RunDir) -> None:
         self.run = run
-        self._curve, self._gpu, self._samples = CurveReader(run), GpuReader(run), SampleReader(run)
+        self._curve, self._samples = CurveReader(run), SampleReader(run)
+        self._gpu = NodesReader(run)
         self._tail = LineTail(run.events)
         self._events: tuple[dict[str, Any], ...] = ()
         self._mask: Mask | None = None

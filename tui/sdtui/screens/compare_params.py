@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sdcore.launch.plan import MASK, is_secret
+from sdcore.masking import MASK, is_secret
 from sdcore.text import clean_line
 
 ABSENT = "–"

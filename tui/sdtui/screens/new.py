@@ -155,7 +155,7 @@ class NewScreen(FormScreen):
         elif "trouble" in reply:
             self.notify(reply["trouble"], severity="warning", markup=False)
         elif "error" not in reply:
-            self.desk.look = Look(reply["host"], reply["facts"])
+            self.desk.look = Look(reply["host"], reply["facts"], reply["runtime"])
         self.redraw_form()
 
     # Checking and starting.

@@ -11,7 +11,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from sdcore.errors import SdError
-from sdcore.launch.plan import is_secret
+from sdcore.masking import is_secret
 from sdcore.runs.files import write_bytes
 from sdcore.task.presets import shipped_folder
 from sdcore.text import clean_line, from_home

@@ -14,7 +14,7 @@ from sdcore.runs.paths import RunDir
 from sdcore.runs.status import Status
 from sdcore.text import clean_line
 from sdtui import actions, phrases
-from sdtui.frozen import read_task
+from sdtui.frozen import read_task, surroundings
 from sdtui.kept import Kept
 from sdtui.language import N_, _
 from sdtui.live.snapshot import RunSnapshot, View
@@ -64,6 +64,7 @@ class RunScreen(ConsoleScreen):
         super().__init__()
         self._shown: str | None = None  # id of the run the panes show
         self._every: int | None = None  # steps between two checkpoints
+        self._around: tuple[str, str] | None = None  # runtime and reason
         self._every_of: str | None = None  # of this run
 
     def body(self) -> ComposeResult:
@@ -115,7 +116,7 @@ class RunScreen(ConsoleScreen):
     def _begin(self, run: RunDir) -> None:
         self._shown = run.id
         if self._every_of != run.id:
-            self._every, self._every_of = None, run.id
+            self._every, self._around, self._every_of = None, None, run.id
         self.console_app.hub.overlay(self.console_app.overlaid.get(run.id, ()))
         self._read_task(run)
 
@@ -125,7 +126,7 @@ class RunScreen(ConsoleScreen):
             if not self._visible(pane):
                 continue
             if isinstance(pane, HistoryPane):
-                pane.every = self._every
+                pane.every, pane.surroundings = self._every, self._around
             if pane.id == "chart":
                 self.chart.show(snapshot, phrases.named(view.overlays))
             else:
@@ -144,12 +145,14 @@ class RunScreen(ConsoleScreen):
 
     @work(thread=True, exclusive=True, group="task")
     def _read_task(self, run: RunDir) -> None:
-        every = checkpoint_interval(run)
-        self.app.call_from_thread(self._take_interval, run, every)
+        every, around = checkpoint_interval(run), surroundings(run)
+        if every is not None and around is not None and around[0] == "host":
+            around = None  # the usual case of the built-in trainer
+        self.app.call_from_thread(self._take_start, run, every, around)
 
-    def _take_interval(self, run: RunDir, every: int | None) -> None:
-        if self._shown == run.id and every != self._every:
-            self._every = every
+    def _take_start(self, run: RunDir, every: int | None, around: tuple[str, str] | None) -> None:
+        if self._shown == run.id and (every, around) != (self._every, self._around):
+            self._every, self._around = every, around
             self.redraw()
 
     def _tell_if_gone(self, opened: RunDir | None, view: View) -> None:

@@ -19,6 +19,7 @@ from sdcore.runs.fields import Fields
 from sdtui import phrases
 from sdtui.language import N_, _
 from sdtui.live.snapshot import RunSnapshot
+from sdtui.told import told
 from sdtui.widgets.cells import JOINER, fit
 from sdtui.widgets.pane import Pane
 from sdtui.widgets.scrolling import Scrolled, scroll_keys
@@ -185,6 +186,7 @@ class HistoryPane(Pane):
         super().__init__(**more)  # type: ignore[arg-type]  # id and classes, as Textual takes them
         self._snapshot: RunSnapshot | None = None
         self.every: int | None = None
+        self.surroundings: tuple[str, str] | None = None  # the runtime, and why
 
     def body(self) -> ComposeResult:
         """One list."""
@@ -193,7 +195,11 @@ class HistoryPane(Pane):
     def show(self, snapshot: RunSnapshot) -> None:
         """Draw what is new."""
         self._snapshot = snapshot
-        self.query_one(HistoryList).draw(rows_of(snapshot, self.every, time.time()))
+        rows = rows_of(snapshot, self.every, time.time())
+        if self.surroundings is not None:
+            runtime, why = self.surroundings
+            rows.append(("faint", _("{runtime}: {why}").format(runtime=runtime, why=told(why))))
+        self.query_one(HistoryList).draw(rows)
         self.draw_title()
 
     def title_words(self) -> str:

@@ -131,7 +131,7 @@ def progress_line(status: Status) -> str:
     return "  ".join(parts)
 
 
-_SHORT = {"step", "loss", "images/s", "ETA", "elapsed"}
+_SHORT = {"step", "loss", "images/s", "it/s", "ETA", "elapsed"}
 
 
 def pairs(status: Status) -> list[tuple[str, str]]:
@@ -145,6 +145,8 @@ def pairs(status: Status) -> list[tuple[str, str]]:
         found.append((N_("loss"), phrases.loss_words(status.loss)))
     if status.images_per_s is not None:
         found.append((N_("images/s"), phrases.rate_words(status.images_per_s)))
+    elif status.it_per_s is not None:
+        found.append((N_("it/s"), phrases.rate_words(status.it_per_s)))
     if status.eta_s is not None and not status.over:
         found.append((N_("ETA"), phrases.span(status.eta_s)))
     found.append((N_("elapsed"), phrases.elapsed_words(status)))

@@ -66,6 +66,8 @@ class RunHeader(Vertical):
         left, name = Text().append(words, state), Text().append(status.name, self._style("name"))
         if status.attempt > 1:
             name.append(_("  attempt {n}").format(n=status.attempt), style=self._style("faint"))
+        if status.nodes is not None:
+            name.append(f"  {status.nodes}", style=self._style("faint"))
         right = self._numbers(status)
         room = width - left.cell_len - cell_len(right) - 2
         if room < 8:  # the name counts more than the last of the numbers
@@ -112,7 +114,9 @@ class RunHeader(Vertical):
         if status.images_per_s is not None:
             rate = phrases.rate_words(status.images_per_s)
             parts.append(_("{rate} images/s").format(rate=f"{rate:>5}"))
-        parts.append(phrases.phase_words(status) or phrases.state_name(status.state))
+        elif status.it_per_s is not None:
+            parts.append(_("{rate} it/s").format(rate=f"{phrases.rate_words(status.it_per_s):>5}"))
+        parts.append(phrases.doing_words(status))
         if silence := phrases.silence_words(status):
             parts.append(f"! {silence}")
         if status.elapsed is not None:

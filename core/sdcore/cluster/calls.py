@@ -1,0 +1,102 @@
+"""Calls Slurm's programs. Every word of theirs is cleaned before it goes on.
+
+Standard library only, since the supervisor in a job uses it. What reads the state of jobs often
+is ``runs.squeue``; here is what happens once for a run.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+
+from sdcore.errors import NotReadyError
+from sdcore.launch import slurm
+from sdcore.runs.squeue import Job, ask
+from sdcore.text import clean_line
+
+# sbatch itself tries for 18 s to reach a controller that is away.
+_PATIENCE_S = 45.0
+_NOISE = re.compile(r"^(sbatch|allocation failure|srun|scontrol|scancel)(: error)?: ")
+
+
+def call(argv: Sequence[str], *, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run one of Slurm's programs in an environment without surprises.
+
+    Raises:
+        NotReadyError: It is not there, or does not come back.
+    """
+    try:
+        return subprocess.run(
+            argv, env=slurm.for_tools(os.environ), input=stdin, capture_output=True, text=True,
+            errors="replace", timeout=_PATIENCE_S, check=False, umask=0o077,
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        raise NotReadyError(
+            "Slurm cannot be reached from this machine",
+            cause=f"{argv[0]} is not on PATH",
+            remedy="start sdtui on a machine of the cluster, or remove the [cluster] table",
+        ) from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NotReadyError(
+            "Slurm does not answer",
+            cause=clean_line(f"{argv[0]}: {error}", 300),
+            remedy="try again when `sinfo` answers",
+        ) from error
+
+
+def words_of(done: subprocess.CompletedProcess[str]) -> str:
+    """Return what a program complained of, in one clean line."""
+    lines = (_NOISE.sub("", line.strip()) for line in done.stderr.splitlines())
+    told = [clean_line(line, 300) for line in lines if line]
+    return "; ".join(dict.fromkeys(told)) or f"it ended with {done.returncode} and said nothing"
+
+
+def cancel_waiting(job: str) -> bool:
+    """Cancel ``job`` if it still waits; say whether it did, and not whether it had begun."""
+    done = call(["scancel", "--state=PENDING", job])
+    if done.returncode:
+        raise NotReadyError(
+            f"job {job} cannot be cancelled",
+            cause=words_of(done),
+            remedy=f"try again, or run: scancel {job}",
+        )
+    answer = ask(f"--job={job}", patience=_PATIENCE_S)
+    if answer.jobs is None:
+        return False
+    found = answer.jobs.get(job)
+    return found is None or found.state == "CANCELLED"
+
+
+def requeue(job: str) -> str | None:
+    """Send the job that calls back to the queue; return what speaks against it, or None."""
+    try:
+        done = call(["scontrol", "requeue", job])
+    except NotReadyError as error:
+        return error.cause
+    return words_of(done) if done.returncode else None
+
+
+def state_of(job: str) -> Job | None:
+    """Return what Slurm knows of ``job`` now; None when it does not answer or knows nothing."""
+    answer = ask(f"--job={job}")
+    return (answer.jobs or {}).get(job)
+
+
+def address_of(nodes: str) -> str:
+    """Return where the first of ``nodes`` is reached, as Slurm reaches it.
+
+    Raises:
+        NotReadyError: Slurm does not tell. Never this machine instead: ranks of other nodes would
+            wait for one another for ever.
+    """
+    done = call(["scontrol", "show", "hostnames", nodes])
+    first = done.stdout.split("\n")[0].strip()
+    told = call(["scontrol", "--oneliner", "show", "node", first]) if first else done
+    found = re.search(r"\bNodeAddr=(\S+)", told.stdout)
+    if not first or told.returncode or found is None:
+        raise NotReadyError(
+            "the first node of the job is not known",
+            cause=words_of(told),
+            remedy="resume the run; if it happens again, tell your administrator",
+        )
+    return found.group(1)

@@ -1,0 +1,91 @@
+"""Submits a run to Slurm, and has Slurm judge it first."""
+
+import re
+from collections.abc import Sequence
+
+from sdcore import units
+from sdcore.cluster.calls import call, words_of
+from sdcore.errors import NotReadyError
+from sdcore.launch import slurm
+from sdcore.runs.paths import RunDir, runs_root
+from sdcore.task.spec import ClusterSpec, TaskSpec
+
+_JOB_ID = re.compile(r"(\d+)(;|$)")
+
+
+def rehearse(task: TaskSpec, run: RunDir | None = None) -> list[str]:
+    """Have Slurm judge the job of ``task`` without submitting it; return the options.
+
+    Args:
+        task: With a cluster table.
+        run: Left out, one that is not made yet.
+
+    Raises:
+        NotReadyError: Slurm is away, or would not take the job; its words are in the error.
+    """
+    run = run or RunDir(runs_root() / f"20260101-000000-{task.name}")
+    chosen = sbatch_options(task, run)
+    # Neither folder needs to exist for a rehearsal, but the one it starts in does.
+    tried = [option for option in chosen if not option.startswith("--chdir=")]
+    done = call(["sbatch", "--test-only", *tried], stdin=slurm.JOB_SCRIPT)
+    if done.returncode:
+        raise _refused(task, words_of(done))
+    return chosen
+
+
+def sbatch_options(task: TaskSpec, run: RunDir) -> list[str]:
+    """Return sbatch's options for ``task``, with the GPUs' type as this cluster calls it."""
+    shape = _shape(task)
+    kind = None
+    if task.gpu.count and task.gpu.type:
+        kind = slurm.gres_type(task.gpu.type, offered_types())
+    return slurm.options(
+        shape, gpus=task.gpu.count, gres=kind, run_id=run.id, folder=str(run.cluster_folder),
+        root=str(run.root),
+    )  # fmt: skip
+
+
+def offered_types() -> list[str]:
+    """Return the GPU types that the cluster's nodes have, by Slurm's names."""
+    done = call(["sinfo", "--noheader", "--format=%G"])
+    return slurm.gres_types(done.stdout) if done.returncode == 0 else []
+
+
+def _shape(task: TaskSpec) -> ClusterSpec:
+    assert task.cluster is not None, "asked only for a task of a cluster"
+    return task.cluster
+
+
+def _refused(task: TaskSpec, words: str) -> NotReadyError:
+    if "contact slurm controller" in words:
+        return NotReadyError(
+            "Slurm does not answer", cause=words, remedy="try again when `sinfo` answers"
+        )
+    shape = _shape(task)
+    gpus = f" x {task.gpu.count} GPUs" if task.gpu.count else ""
+    asked = f"{units.count(shape.nodes, 'node')}{gpus}"
+    remedy = f"change [cluster] or [gpu] (it asks for {asked}); `sinfo` shows what there is"
+    return NotReadyError("Slurm would not take the job", cause=words, remedy=remedy)
+
+
+def submit(run: RunDir, options: Sequence[str], arguments: Sequence[str]) -> str:
+    """Submit the job of ``run`` and return its number.
+
+    Args:
+        run: Its folder holds what the job reads.
+        options: From ``rehearse``.
+        arguments: Of the job script.
+
+    Raises:
+        NotReadyError: It was not taken.
+    """
+    script = run.cluster_folder / "job.sh"
+    done = call(["sbatch", "--parsable", *options, str(script), *arguments])
+    found = _JOB_ID.match(done.stdout.strip())
+    if done.returncode or found is None:
+        raise NotReadyError(
+            "Slurm did not take the job",
+            cause=words_of(done),
+            remedy="`sinfo` shows what there is; try again",
+        )
+    return found.group(1)

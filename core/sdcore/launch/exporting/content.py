@@ -1,0 +1,85 @@
+"""What every job file says: command line, environment, and which values are secrets."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdcore.errors import UsageError
+from sdcore.launch.planner import bare
+from sdcore.masking import is_secret
+from sdcore.runs.paths import RunDir
+from sdcore.task.spec import OUTPUT, TaskSpec
+
+# What names a folder or a program of the machine that wrote the file.
+_OF_THIS_HOST = {"SDTUI_RUN_DIR", "SDTUI_ATTEMPT", "SDTUI_PYTHON", "OUTPUT_DIR", "PYTHONPATH"}
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The part of a job file that is the same for every engine.
+
+    Attributes:
+        argv: The command line, with tokens where it depends on the node.
+        env: Plain variables.
+        secrets: Names of variables whose values must come from elsewhere.
+    """
+
+    argv: list[str]
+    env: dict[str, str]
+    secrets: list[str]
+
+
+def content(task: TaskSpec, *, runtime: str, output: str = OUTPUT) -> Content:
+    """Return what ``task`` runs, with paths as ``runtime`` shows them.
+
+    Args:
+        task: Mount sources are absolute.
+        runtime: ``host``: paths of this machine; else the mount targets.
+        output: Where results go.
+    """
+    place = RunDir(Path("/run-of-the-job"))
+    # A later attempt of a job that was restarted goes on; the first one finds nothing to go on.
+    argv, env = bare(task, place, runtime=runtime, attempt=2)
+    argv = [word.replace(str(place.output), output) for word in argv]
+    if runtime != "host" and "--config_file" in argv:
+        at = argv.index("--config_file")  # of this installation; a new machine has no other
+        argv = argv[:at] + argv[at + 2 :]
+    plain = {name: v for name, v in env.items() if name not in _OF_THIS_HOST and v}
+    secrets = sorted({n for n in plain if is_secret(n)} | _wanted(task))
+    kept = {name: value for name, value in plain.items() if name not in secrets}
+    return Content(argv, {**kept, "OUTPUT_DIR": output}, secrets)
+
+
+def _wanted(task: TaskSpec) -> set[str]:
+    """Return the secrets of this shell that the task needs: for pushing, or a private model."""
+    names = {"HF_TOKEN", "WANDB_API_KEY"} & os.environ.keys()
+    uses = {"HF_TOKEN": True, "WANDB_API_KEY": "wandb" in str(task.train.report_to)}
+    return {name for name in names if uses[name]}
+
+
+def needs_image(task: TaskSpec, engine: str) -> str:
+    """Return the task's image.
+
+    Raises:
+        UsageError: It names none, or one that only this machine has.
+    """
+    if task.image is None or task.image.startswith(("rootfs:", "/", "./", "~")):
+        raise UsageError(
+            f"the task cannot be written for {engine}",
+            cause="it runs containers, and the task names no image of a registry",
+            remedy='set image = "registry/name:tag", one in which sdtui is installed',
+        )
+    return task.image
+
+
+def label(name: str, limit: int = 50) -> str:
+    """Return ``name`` as a DNS label: small letters, digits and dashes."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:limit].strip("-")
+    return plain or "task"
+
+
+def script(words: Sequence[str]) -> str:
+    """Return lines as one script."""
+    return "\n".join(words) + "\n"

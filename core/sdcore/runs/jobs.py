@@ -1,0 +1,154 @@
+"""What a cluster's job says of a run: the cluster form of "alive = lock held".
+
+A lock on a shared file system may not reach other nodes. So a lock that is held proves life, and
+one that is free proves nothing: then Slurm is asked about the job. Where Slurm is away, the last
+known state stands, said to be that; a run is never called over because nobody answered.
+"""
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+from sdcore.runs.fields import Fields, read_fields
+from sdcore.runs.files import write_json
+from sdcore.runs.paths import FORMAT, RunDir
+from sdcore.runs.squeue import WATCH, Answer, Job, ask
+
+# A shared file system shows a new exit.json late; so long after the job's end it is waited for.
+SETTLE_S = 5.0
+LAST_KNOWN = "this is the last known state"
+_SUBMITTING_S = 60.0
+_WAITS = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "CONFIGURING"}
+_RUNS = {"RUNNING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT", "COMPLETING"}
+_REASONS = {
+    "Resources": "enough free nodes",
+    "Priority": "jobs of a higher priority",
+    "Dependency": "another job that it depends on",
+    "BeginTime": "the time at which it may begin",
+    "JobHeldUser": "its release: it is held (scontrol release)",
+    "JobHeldAdmin": "its release: an administrator holds it",
+    "ReqNodeNotAvail": "nodes that are down or reserved",
+    "PartitionDown": "its partition, which is down",
+    "PartitionTimeLimit": "a shorter time limit: the partition allows less",
+    "PartitionNodeLimit": "fewer nodes: the partition allows less",
+    "QOSMaxJobsPerUserLimit": "other jobs of this user: the quality of service allows no more",
+    "AssocGrpGRES": "other jobs of this account: it has used its share of GPUs",
+    "QOSMaxGRESPerUser": "other jobs of this user: the quality of service allows no more GPUs",
+}
+_NOT_BEGUN = "its job could not begin: perhaps its node does not share this folder, or Python"
+_ENDS = {
+    "CANCELLED": "its job was cancelled",
+    "TIMEOUT": "its job reached its time limit before a save was done",
+    "NODE_FAIL": "a node of its job failed",
+    "BOOT_FAIL": "a node of its job could not be started",
+    "PREEMPTED": "its job was taken off its nodes for another",
+    "OUT_OF_MEMORY": "its job used more memory than it had asked for",
+    "DEADLINE": "its job could not have ended by its deadline",
+    "REVOKED": "its job was revoked",
+}
+
+Verdict = Literal["queued", "runs", "ending", "unknown", "gone"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """What is known of the job of a run.
+
+    Attributes:
+        verdict: ``queued``; ``runs``; ``ending``: over, its record is awaited; ``unknown``:
+            nobody answers; ``gone``: over, and it left no record.
+        job: Its number; None before it is known.
+        why: What it waits for, why it is not known, or how it ended.
+        nodes: In Slurm's short form.
+        slurm: Slurm's own word for its end.
+    """
+
+    verdict: Verdict
+    job: str | None
+    why: str | None = None
+    nodes: str | None = None
+    slurm: str | None = None
+
+
+def look(run: RunDir) -> JobView | None:
+    """Return what is known of the job of ``run``; None for a run of this machine.
+
+    To be asked after ``exit.json`` was not found and the lock was found free.
+    """
+    record = read_fields(run.cluster)
+    if record is None:
+        return None
+    job = record.text("job") or (read_fields(run.allocation) or Fields(None)).text("job")
+    if job is None:
+        return _unrecorded(record)
+    kept = read_fields(run.job_end(job))
+    if kept is not None:
+        state, reason = kept.text("state") or "", kept.text("reason") or ""
+        return _gone(job, state, reason, kept.text("nodes"), begun=run.allocation.exists())
+    found = WATCH.look(job)
+    if isinstance(found, Answer):
+        return JobView("unknown", job, found.trouble)
+    if found is None:
+        return JobView("gone", job, f"Slurm no longer knows its job {job}, and nobody saw its end")
+    return _judge(run, found)
+
+
+def _judge(run: RunDir, job: Job) -> JobView:
+    if job.state in _WAITS:
+        return JobView("queued", job.id, waiting_words(job), job.nodes or None)
+    if job.state in _RUNS:
+        return JobView("runs", job.id, _running_words(job), job.nodes or None, job.state)
+    if job.end is not None and time.time() - job.end < SETTLE_S:
+        return JobView("ending", job.id, "its job has ended", job.nodes or None, job.state)
+    with suppress(OSError):  # Slurm forgets a job in minutes; a full disk only costs the reason
+        record = {"format": FORMAT, "job": job.id, "state": job.state, "reason": job.reason}
+        write_json(run.job_end(job.id), {**record, "nodes": job.nodes, "end": job.end})
+    begun = run.allocation.exists()
+    return _gone(job.id, job.state, job.reason, job.nodes or None, begun=begun)
+
+
+def _gone(job: str, state: str, reason: str, nodes: str | None, *, begun: bool) -> JobView:
+    words = _ENDS.get(state, f"its job ended ({state.lower() or 'unknown'})")
+    told = f": {reason}" if reason and reason not in {"None", state} else ""
+    if state in {"COMPLETED", "FAILED"}:
+        words = "its supervisor ended without a record" if begun else _NOT_BEGUN
+    return JobView("gone", job, f"{words} (Slurm: job {job} {state}{told})", nodes, state)
+
+
+def waiting_words(job: Job) -> str:
+    """Say what a job waits for: in words, with Slurm's own in brackets."""
+    if job.state == "CONFIGURING":
+        return f"its nodes {job.nodes}, which are being prepared"
+    words = _REASONS.get(job.reason.partition(",")[0])
+    if words is None:
+        return f"Slurm ({job.reason})" if job.reason else "Slurm"
+    return f"{words} (Slurm: {job.reason})"
+
+
+def _running_words(job: Job) -> str | None:
+    if job.state in {"SUSPENDED", "STOPPED"}:
+        return "suspended by Slurm"
+    return "Slurm ends its job" if job.state == "COMPLETING" else None
+
+
+def _unrecorded(record: Fields) -> JobView:
+    """The submission was cut between sbatch and the record: the job's name still tells."""
+    name, at = record.text("name"), record.moment("submitted") or 0.0
+    if name is not None:
+        answer = ask(f"--name={name}")
+        if answer.jobs is None:
+            return JobView("unknown", None, answer.trouble)
+        found = [job for job in answer.jobs.values() if job.state in _WAITS | _RUNS]
+        if found:
+            verdict: Verdict = "queued" if found[0].state in _WAITS else "runs"
+            return JobView(verdict, found[0].id, waiting_words(found[0]))
+    if 0 <= time.time() - at < _SUBMITTING_S:
+        return JobView("queued", None, "sbatch: it is being submitted")
+    return JobView("gone", None, "its submission to Slurm was not finished")
+
+
+def refresh(run: RunDir) -> None:
+    """Have a shared file system show what was written on another node: new names above all."""
+    with suppress(OSError):
+        list(run.root.iterdir())

@@ -1,0 +1,238 @@
+"""``python -m sdcore.supervise.job RUN_DIR``: the batch step of a cluster's job is the supervisor.
+
+Nothing forks away here, as it does on one machine: the job lives as long as this process. It
+reads the order that the client left, starts the training on the job's nodes, and at the time
+limit, or when the job is taken off its nodes, has it saved and goes back to the queue.
+"""
+
+import fcntl
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from sdcore.cluster import calls
+from sdcore.errors import ExitCode, SdError
+from sdcore.launch import slurm
+from sdcore.launch.order import Order
+from sdcore.launch.plan import LaunchPlan
+from sdcore.runs import locks, requests
+from sdcore.runs.files import last_records, write_json
+from sdcore.runs.paths import FORMAT, RunDir, home
+from sdcore.supervise import ends
+from sdcore.supervise.devices import NO_GPUS, Devices, given_gpus
+from sdcore.supervise.outcome import OUTSIDE, Outcome, of_error
+from sdcore.supervise.prctl import become_subreaper, die_with, set_name
+from sdcore.supervise.ready import Ready
+from sdcore.supervise.record import say
+from sdcore.supervise.supervisor import Supervisor
+
+# Who wished the end, for the record: the signal before the limit, and one to everything.
+TIME_LIMIT, SIGTERM = "Slurm's time limit", "SIGTERM"
+_TAKEN_OFF = "Slurm, which takes the job off its nodes"
+_LOCK_S = 20.0  # the client that submitted may hold the lock for a moment more
+_LOOK_S = 5.0
+_NO_ORDER = 78  # EX_CONFIG
+
+
+class JobSupervisor(Supervisor):
+    """Supervises one attempt inside a job.
+
+    Attributes:
+        code: What the job's batch step returns.
+    """
+
+    def __init__(
+        self, run: RunDir, plan: LaunchPlan, order: Order, given: slurm.Allocation, lock: int
+    ) -> None:
+        ready = Ready(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
+        super().__init__(run, plan, lock=lock, ready=ready, home=home())
+        self._order, self._given, self.code = order, given, 0
+        self._limit_near = self._limit_told = False
+        self._look_at = 0.0
+        signal.signal(signal.SIGUSR2, self._note_limit)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
+
+    def _note_limit(self, _number: int, _frame: FrameType | None) -> None:
+        self._limit_near = True
+
+    def _begin(self) -> None:
+        self._state.enter("starting")
+        self._guard.start(given_gpus() if self._order.plan.gpu_count else NO_GPUS, [])
+
+    def _claim(self, devices: Devices) -> None:
+        """Take what Slurm gave: there is no queue of ours in a job."""
+        reading = devices.take()
+        if reading is not None and devices.adopt(reading) and self._state.phase is not None:
+            self._state.enter(self._state.phase, gpus=devices.uuids)
+
+    def _sample(self) -> None:
+        super()._sample()
+        now = time.monotonic()
+        if self._order.spread and self._order.plan.gpu_count and now >= self._look_at:
+            self._look_at = now + _LOOK_S
+            gpus = sampled(self._run)
+            if gpus and self._state.phase is not None:
+                self._state.enter(self._state.phase, gpus=gpus)
+
+    def _obey(self) -> None:
+        if self._limit_near and not self._limit_told:
+            self._limit_told = True
+            # Slurm may signal up to a minute early, never late: the grace is at least this.
+            grace = max(5, self._order.grace_s - 10)
+            try:
+                requests.ask(self._run, "stop", by=TIME_LIMIT, grace_s=grace)
+            except OSError as error:
+                say(f"cannot write a request to stop: {error.strerror or error}")
+        super()._obey()
+
+    def _settle(self, record: dict[str, Any], outcome: Outcome) -> None:
+        record = {**record, "job": self._given.job, "nodes": self._given.node_list}
+        # Before a preemption Slurm signals the steps alone: then nobody asked us.
+        why = (self._ladder.by or SIGTERM) if outcome.state == "stopped" else None
+        if why == SIGTERM:
+            why, record = self._who_ended_it(record)
+        if why in {TIME_LIMIT, _TAKEN_OFF} and self._goes_back(record):
+            return
+        self.code = int(outcome.exit_code)
+        super()._settle(record, outcome)
+        with suppress(OSError):  # secrets are in it; a resume writes it anew
+            self._run.order.unlink()
+
+    def _who_ended_it(self, record: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        """Tell a job that is taken off its nodes for another from one that was cancelled."""
+        job = calls.state_of(self._given.job)
+        if job is not None and job.state == "RUNNING":
+            return _TAKEN_OFF, {**record, "reason": _by(_TAKEN_OFF, record)}
+        by = TIME_LIMIT if job is not None and job.reason == "TimeLimit" else "scancel"
+        return None, {**record, "reason": _by(by, record)}
+
+    def _goes_back(self, record: dict[str, Any]) -> bool:
+        """Send the job back to the queue; say whether it goes, and in ``record`` why not."""
+        if self._given.restarts >= self._order.restarts:
+            if self._order.restarts:
+                record["reason"] += f"; it was restarted {self._given.restarts} times, as often as "
+                record["reason"] += "cluster.restarts allows"
+            return False
+        kept = self._run.earlier_exit(self._plan.attempt)
+        try:
+            write_json(kept, record)
+        except OSError as error:
+            record["reason"] += f"; it did not go back to the queue: {error.strerror}"
+            return False
+        self._state.enter("queued", f"back to the queue: {record['reason']}")
+        refused = calls.requeue(self._given.job)
+        if refused is not None:
+            record["reason"] += f"; it could not go back to the queue: {refused}"
+            kept.unlink()
+        return refused is None
+
+
+def _by(who: str, record: dict[str, Any]) -> str:
+    """Return the reason of an end with the name of who wished it."""
+    return re.sub(f"stopped by ({SIGTERM}|{OUTSIDE})", f"stopped by {who}", str(record["reason"]))
+
+
+def sampled(run: RunDir) -> list[str]:
+    """Return the devices of all nodes, by the last reading of each."""
+    found: dict[str, None] = {}
+    for path in [run.gpu, *sorted(run.root.glob("gpu-*.jsonl"))]:
+        for line in last_records(path):
+            devices = line.get("gpus")
+            told = devices if isinstance(devices, list) else []
+            found |= dict.fromkeys(str(each.get("uuid")) for each in told if isinstance(each, dict))
+    return list(found)
+
+
+def main(argv: list[str], environ: Mapping[str, str]) -> int:
+    """Be the supervisor of one job; return what the job returns."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})  # until there is who listens
+    run, given = RunDir(Path(argv[0])), slurm.Allocation.of(environ)
+    parent = os.getppid()
+    order = Order.read(run.order)
+    if order is None:
+        sys.stderr.write(f"run {run.id} is over: there is nothing left to do\n")
+        return _NO_ORDER
+    os.umask(0o077)
+    os.environ.update(order.env)
+    os.environ.pop("SLURM_EXPORT_ENV", None)  # a srun of the user's own would take nothing along
+    lock = _take(run)
+    attempt = order.plan.attempt + given.restarts
+    if given.restarts > order.restarts:
+        return _too_often(run, order, given, attempt - 1)
+    _begin_attempt(run, order, given, attempt)
+    become_subreaper()
+    set_name("sdtui-super")
+    try:
+        plan = _plan(run, order, given, attempt)
+    except SdError as error:
+        ends.write_end(run, of_error(error), attempt)
+        return int(error.exit_code)
+    if not die_with(parent, signal.SIGTERM):  # Slurm's own process was killed: save, and leave
+        os.kill(os.getpid(), signal.SIGTERM)
+    supervisor = JobSupervisor(run, plan, order, given, lock)
+    supervisor.run()
+    return supervisor.code
+
+
+def _take(run: RunDir) -> int:
+    """Take the run's lock; where the file system knows none, go on: Slurm answers for the job."""
+    try:
+        lock = locks.take(run.lock, patience=_LOCK_S)
+    except OSError as error:
+        say(f"no lock on this file system ({error.strerror}); Slurm alone says that the run lives")
+        lock = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if lock is None:
+        sys.stderr.write(f"run {run.id} is held by another process: nothing was started\n")
+        sys.exit(int(ExitCode.NOT_READY))
+    return lock
+
+
+def _begin_attempt(run: RunDir, order: Order, given: slurm.Allocation, attempt: int) -> None:
+    for earlier in range(order.plan.attempt, attempt):
+        ends.put_away(run, earlier, "Slurm started its job again, and nobody saw its end")
+    wish = requests.pending(run, "stop")
+    if wish is not None and wish.get("by") in {TIME_LIMIT, SIGTERM}:
+        requests.done(run, "stop")  # of the attempt before, which had no time to take it away
+    record = {"format": FORMAT, "job": given.job, "nodes": given.node_list, "attempt": attempt}
+    write_json(run.allocation, {**record, "restarts": given.restarts, "started": time.time()})
+
+
+def _too_often(run: RunDir, order: Order, given: slurm.Allocation, attempt: int) -> int:
+    reason = f"Slurm restarted its job {given.restarts} times; cluster.restarts allows "
+    reason += f"{order.restarts}"
+    remedy = f"sdtui resume {run.id}"
+    if not run.exit.exists():
+        outcome = Outcome("interrupted", ExitCode.LOST, "guard_lost", reason, remedy)
+        ends.write_end(run, outcome, attempt)
+    return int(ExitCode.LOST)
+
+
+def _plan(run: RunDir, order: Order, given: slurm.Allocation, attempt: int) -> LaunchPlan:
+    """Return what is started: once on the first node, or an agent on each.
+
+    Raises:
+        SdError: The first node is not known.
+    """
+    plan = order.plan_of(attempt)
+    env = dict(plan.env)
+    if given.cpus is not None and "OMP_NUM_THREADS" not in os.environ | env:
+        env["OMP_NUM_THREADS"] = str(max(1, given.cpus // order.ranks))
+    if not order.spread:
+        return replace(plan, env=env)
+    agent = [sys.executable, "-P", "-m", "sdcore.supervise.node", str(run.root),
+             calls.address_of(given.node_list), str(slurm.port_of(given.job))]  # fmt: skip
+    # The agents sample the devices and hand them on; here are none to be read.
+    return replace(plan, argv=slurm.step(given, agent), env=env, gpu_count=0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

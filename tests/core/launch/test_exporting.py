@@ -1,0 +1,110 @@
+"""Job files for other engines: whole, quoted, and without a secret."""
+
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sdcore.errors import UsageError
+from sdcore.launch.exporting.kubernetes import job_file
+from sdcore.launch.exporting.skypilot import task_file
+from sdcore.launch.exporting.slurm import batch_file
+from sdcore.task.spec import TaskSpec
+
+EVIL = 'it\'s a $(touch pwned) `x` "cat"\nSDTUI_END\n$HOME'
+SECRET = "hf_topsecretvalue"
+
+
+def task(**fields: Any) -> TaskSpec:
+    record: dict[str, Any] = {
+        "name": "Pokemon.sd_1", "image": "registry/sd:1",
+        "gpu": {"count": 8, "type": "NVIDIA-H800"},
+        "mounts": [{"source": "/data/it's here", "target": "/mnt/dataset", "read_only": True},
+                   {"source": "/models/sd", "target": "/mnt/model"}],
+        "env": {"HF_TOKEN": SECRET, "NOTE": EVIL},
+        "train": {"validation_prompts": [EVIL], "max_train_steps": 10},
+        "cluster": {"engine": "slurm", "nodes": 2, "partition": "gpu", "mem": "64G",
+                    "cpus_per_task": 32},
+    }  # fmt: skip
+    return TaskSpec.model_validate(record | fields)
+
+
+def shell(text: str, command: list[str], tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    path = tmp_path / "job.sbatch"
+    path.write_text(text)
+    return subprocess.run([*command, str(path)], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("command", [None, "bash /mnt/project/train.sh 'a b'"])
+def test_a_batch_file_is_clean_shell_whatever_stands_in_the_task(
+    command: str | None, tmp_path: Path
+) -> None:
+    """A prompt with a quote would run as a command on the cluster."""
+    fields: dict[str, Any] = {} if command is None else {"command": command, "train": {}}
+    text = batch_file(task(**fields), "h800")
+
+    parsed = shell(text, ["bash", "-n"], tmp_path)
+    assert parsed.returncode == 0, parsed.stderr
+    if shutil.which("shellcheck"):
+        checked = shell(text, ["shellcheck"], tmp_path)
+        assert checked.returncode == 0, checked.stdout
+    assert SECRET not in text
+    assert "#SBATCH --gres=gpu:h800:8\n" in text
+    assert "#SBATCH --partition=gpu\n" in text
+    if command is None:  # the node's own script says the very words
+        said = text.partition("<<'SDTUI_END_'\n")[2].partition("\nSDTUI_END_\n")[0]
+        assert f"--validation_prompts={EVIL}" in shlex.split(said)
+
+
+def test_a_kubernetes_job_names_secrets_and_never_their_values() -> None:
+    """A manifest is committed, mailed and pasted."""
+    text = job_file(task())
+    service, job = list(yaml.safe_load_all(text))
+
+    assert SECRET not in text
+    spec = job["spec"]
+    assert (job["apiVersion"], job["kind"]) == ("batch/v1", "Job")
+    assert job["metadata"]["name"] == service["metadata"]["name"] == "pokemon-sd-1"
+    assert (spec["completions"], spec["parallelism"], spec["completionMode"]) == (2, 2, "Indexed")
+    pod = spec["template"]["spec"]
+    [container] = pod["containers"]
+    env = {each["name"]: each for each in container["env"]}
+    assert env["HF_TOKEN"]["valueFrom"]["secretKeyRef"]["key"] == "HF_TOKEN"
+    assert env["NOTE"]["value"] == EVIL.replace("$(", "$$(")
+    words = container["command"]
+    assert words[words.index("--machine_rank") + 1] == "$(JOB_COMPLETION_INDEX)"
+    assert words[words.index("--num_processes") + 1] == "16"
+    assert "--train_data_dir=/mnt/dataset" in words
+    assert not [word for word in words if "{" in word and "prompt" not in word]
+    mounted = {each["mountPath"]: each.get("readOnly") for each in container["volumeMounts"]}
+    assert (mounted["/mnt/dataset"], mounted["/mnt/model"]) == (True, False)
+    claimed = {each["name"] for each in pod["volumes"]}
+    assert {each["name"] for each in container["volumeMounts"]} == claimed
+    assert container["resources"]["limits"] == {
+        "nvidia.com/gpu": "8", "cpu": "32", "memory": "64Gi",
+    }  # fmt: skip
+
+    [alone] = list(yaml.safe_load_all(job_file(task(cluster=None))))
+    assert "completions" not in alone["spec"]
+    with pytest.raises(UsageError, match="names no image"):
+        job_file(task(image=None))
+
+
+def test_a_skypilot_task_runs_the_same_words() -> None:
+    """What is rendered from the same task must not drift from what sdtui starts."""
+    text = task_file(task())
+    record = yaml.safe_load(text)
+
+    assert SECRET not in text
+    assert record["resources"]["accelerators"] == "H800:8"
+    assert record["num_nodes"] == 2
+    assert record["secrets"] == {"HF_TOKEN": None}
+    assert record["envs"]["NOTE"] == EVIL
+    assert record["file_mounts"]["/mnt/dataset"] == "/data/it's here"
+    words = shlex.split(record["run"])
+    assert f"--validation_prompts={EVIL}" in words
+    assert words[words.index("--machine_rank") + 1] == "$SKYPILOT_NODE_RANK"

@@ -1,0 +1,433 @@
+"""What is read from the output of trainers that are not ours; the logs are of real programs."""
+
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sdcore.supervise.foreign.bars import parse_bar
+from sdcore.supervise.foreign.board import Board
+from sdcore.supervise.foreign.curve import NO_STEPS, STARTS_OVER, Curve, Matched
+from sdcore.supervise.foreign.lines import parse_line
+from sdcore.supervise.foreign.own import TOO_SLOW, OwnPattern
+from sdcore.supervise.foreign.pieces import CHUNK, Tail
+from sdcore.supervise.foreign.said import Said
+from sdcore.task.pattern import compile_pattern
+
+LOGS = Path(__file__).parents[2] / "data" / "foreign"
+BAR = "\r{desc}: {p}%|#2   | {n}/{total} [{at}<05:02, 1.45it/s, {post}]"
+
+
+def bar(desc: str, n: int, total: int, post: str, at: str = "00:41") -> str:
+    return BAR.format(desc=desc, p=100 * n // total, n=n, total=total, post=post, at=at)
+
+
+def read(tail: Tail, curve: Curve | Matched, *, final: bool = True) -> Iterator[Said]:
+    """Read what is there, as the reader does."""
+    while (pieces := tail.read(final=final)) is not None:
+        for piece in pieces:
+            yield from curve.take(piece)
+
+
+def told(path: Path, content: str | None = None) -> tuple[list[tuple[int | None, float]], Curve]:
+    if content is not None:
+        path.write_text(content, newline="")
+    curve = Curve()
+    steps = [(each.step, each.loss or 0.0) for each in read(Tail(path), curve)]
+    return steps, curve
+
+
+def fed(path: Path, cuts: list[int], curve: Curve) -> list[Said]:
+    """Have a log grow up to each of ``cuts`` and be read there."""
+    content, grown = path.read_bytes(), path.with_suffix(".grown")
+    tail, found = Tail(grown), []
+    with grown.open("wb") as file:
+        before = 0
+        for cut in [*sorted(cuts), len(content)]:
+            file.write(content[before:cut])
+            file.flush()
+            before = cut
+            found += list(read(tail, curve, final=False))
+    return found + list(read(tail, curve))
+
+
+def test_the_bar_of_diffusers_tells_step_total_loss_rate_and_pace() -> None:
+    """The bars of loading and of drawing samples stand in the same log, one of them at 100 %."""
+    steps, curve = told(LOGS / "diffusers.log")
+
+    assert steps[-1] == (12, 0.0833)
+    assert {step for step, _ in steps} <= set(range(1, 13))
+    assert curve.total == 12
+    assert curve.found == "its progress bar shows step_loss"
+    last = parse_bar(bar("Steps", 60, 500, "lr=1e-05, step_loss=0.121"))
+    assert last is not None
+    assert (last.said.lr, last.said.it_per_s) == (1e-05, 1.45)
+
+
+def test_the_bar_of_sd_scripts_is_followed_under_its_own_name() -> None:
+    """Its loss is a running mean; whoever compares it must be able to see that."""
+    steps, curve = told(LOGS / "sdscripts.log")
+
+    assert steps[-1] == (10, 0.1)
+    assert curve.total == 10
+    assert curve.found is not None
+    assert "avr_loss" in curve.found
+
+
+def test_the_trainer_of_transformers_gets_the_step_of_the_bar_behind_its_line() -> None:
+    """Its lines have no step; the mean over the run at its end is no loss of a step."""
+    steps, curve = told(LOGS / "transformers.log")
+
+    assert steps == [(5, 1.275), (10, 1.53), (15, 1.402), (20, 1.402)]
+    assert curve.total == 20
+
+
+def test_the_bar_of_lightning_begins_anew_each_epoch_and_the_steps_go_on() -> None:
+    content = (LOGS / "lightning.log").read_bytes()
+    # Read at every redraw, as a slow trainer is.
+    cuts = [at for at in range(len(content)) if content[at : at + 1] == b"\r"]
+    found = fed_copy(LOGS / "lightning.log", cuts)
+
+    assert [each.step for each in found] == list(range(1, 16))
+    assert told(LOGS / "lightning.log")[0][-1] == (15, 0.067)
+
+
+def fed_copy(path: Path, cuts: list[int]) -> list[Said]:
+    copy = Path(os.environ["SDTUI_HOME"]) / path.name
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_bytes(path.read_bytes())
+    return fed(copy, cuts, Curve())
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("plain", [(10, 0.4182), (20, 0.3907), (30, 0.3555), (40, math.nan)]),
+        ("json", [(1, 0.5), (2, 0.25), (3, math.nan), (4, 0.125)]),
+    ],
+)
+def test_lines_of_their_own_are_all_read(name: str, wanted: list[tuple[int, float]]) -> None:
+    """Also one whose loss is not a number: that is the one a person waits for."""
+    steps, _ = told(LOGS / f"{name}.log")
+
+    assert [step for step, _ in steps] == [step for step, _ in wanted]
+    assert [loss for _, loss in steps] == pytest.approx([loss for _, loss in wanted], nan_ok=True)
+
+
+@pytest.mark.parametrize("name", ["diffusers", "sdscripts", "transformers", "plain", "json"])
+@given(data=st.data())
+@settings(max_examples=25, deadline=None)
+def test_where_a_log_is_cut_between_two_reads_makes_no_step_wrong(
+    name: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A bar half written, a line without its end, a dictionary without the bar behind it."""
+    copy = tmp_path_factory.mktemp("log") / f"{name}.log"
+    copy.write_bytes((LOGS / copy.name).read_bytes())
+    size = copy.stat().st_size
+    cuts = data.draw(st.lists(st.integers(0, size), max_size=12))
+    # Every drawing and every line, each by itself, is all that was ever printed.
+    printed = {
+        (each.done, str(each.said.loss))
+        for piece in copy.read_text("utf-8").replace("\n", "\r").split("\r")
+        if (each := parse_bar(piece)) is not None
+    }
+    whole, _ = told(copy)
+
+    found = [(each.step, str(each.loss)) for each in fed(copy, cuts, Curve())]
+
+    steps = [step for step, _ in found]
+    assert steps == sorted(set(steps))
+    lines = {(step, str(loss)) for step, loss in whole}
+    assert set(found) <= printed | lines
+    assert found[-1][0] == whole[-1][0]
+    if name in {"transformers", "plain", "json"}:
+        assert len(found) == len(whole), "a line of its own was lost"
+
+
+def test_a_bar_that_no_one_can_place_is_not_guessed(tmp_path: Path) -> None:
+    """Without the number of the epoch a bar that starts over says nothing of the run."""
+    log = tmp_path / "train.log"
+    log.write_text(bar("train loop", 3, 10, "loss=0.5"), newline="")
+    curve, tail = Curve(), Tail(log)
+    found = list(read(tail, curve, final=False))
+    with log.open("a", newline="") as file:
+        file.write(bar("train loop", 1, 10, "loss=0.4"))
+    found += list(read(tail, curve))
+
+    assert [each.step for each in found] == [3]
+    assert curve.trouble == STARTS_OVER
+
+
+def test_a_bar_of_the_whole_run_may_name_its_epoch(tmp_path: Path) -> None:
+    """Taken for one that begins anew each epoch, step 7 of 20 would be shown as step 27."""
+    log, curve = tmp_path / "train.log", Curve()
+    log.write_text("")
+    tail, found = Tail(log), []
+    for n, epoch, at in [(3, 1, "00:03"), (7, 2, "00:07"), (9, 2, "00:09")]:
+        with log.open("a", newline="") as file:
+            file.write(bar(f"Epoch {epoch}/2", n, 20, "loss=0.5", at))
+        found += list(read(tail, curve, final=False))
+
+    assert [each.step for each in found] == [3, 7, 9]
+    assert curve.total == 20
+
+
+def test_bars_by_epoch_count_on_and_tell_the_total(tmp_path: Path) -> None:
+    log, curve = tmp_path / "train.log", Curve()
+    log.write_text("")
+    tail, found = Tail(log), []
+    for epoch in (1, 2):
+        for n in (2, 5):
+            with log.open("a", newline="") as file:
+                file.write(bar(f"Epoch {epoch}/4", n, 5, "loss=0.5", f"00:0{n}"))
+            found += list(read(tail, curve, final=False))
+
+    assert [each.step for each in found] == [2, 5, 7, 10]
+    assert curve.total == 20
+
+
+def test_lines_that_count_anew_each_epoch_are_not_mixed_into_one_curve(tmp_path: Path) -> None:
+    """Nor are ranks that lag behind the first one taken for a new epoch."""
+    lag = "".join(f"[rank{rank}] step={n} loss=0.5\n" for n in range(2, 99) for rank in range(8))
+    steps, curve = told(tmp_path / "lag", lag.replace("[rank0] step=50", "[rank0] step=51"))
+    assert len(steps) == 96  # 50 came too late
+    assert curve.trouble is None
+
+    epochs = "".join(f"step={n} loss=0.5\n" for _ in range(2) for n in range(1, 40))
+    steps, curve = told(tmp_path / "epochs", epochs + "step=41 loss=0.5\n")
+    assert [step for step, _ in steps] == list(range(1, 40))
+    assert curve.trouble == STARTS_OVER
+
+
+def test_losses_without_a_step_are_no_curve_and_say_so(tmp_path: Path) -> None:
+    steps, curve = told(tmp_path / "log", "{'loss': 0.5}\n{'loss': 0.4}\nloss: 0.3\n")
+
+    assert steps == []
+    assert curve.trouble == NO_STEPS
+
+
+def test_lines_go_before_bars_and_one_name_is_followed(tmp_path: Path) -> None:
+    """A bar rounds its mean; a line has the loss of the step. Mixed, the curve would jump."""
+    content = bar("Steps", 1, 9, "avr_loss=0.9") + "\n"
+    content += "step=2 loss=0.25\n" + bar("Steps", 3, 9, "avr_loss=0.8") + "\nstep=4 loss=0.125\n"
+    steps, _ = told(tmp_path / "log", content)
+
+    assert steps == [(1, 0.9), (2, 0.25), (4, 0.125)]
+
+
+def test_what_is_printed_into_a_bar_is_read_too(tmp_path: Path) -> None:
+    """``print`` inside a loop with tqdm ends up behind the bar, on its line."""
+    content = bar("Steps", 3, 9, "lr=1e-05") + "step=3 loss=0.5\r\n"
+    steps, _ = told(tmp_path / "log", content + bar("Steps", 4, 9, "lr=1e-05") + "step 4 loss 0.4")
+
+    assert steps == [(3, 0.5), (4, 0.4)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        bar("Validation", 3, 9, "loss=0.5"),
+        "\r 50%|#####     | 25/50 [00:01<00:01, 24.5it/s]",  # a pipeline drawing a sample
+        "\rDownloading: 50%|##| 3/9 [00:00<00:01, 12.0MB/s, loss=1]",
+        "\rtrain: 50%|##| 30/90 [00:00<00:01, 12.0img/s, loss=1]",  # 30 images, not steps
+        "\rSteps: 50%|##| 1.2k/5k [00:00<00:01, 12.0it/s, loss=1]",  # 1,150 or 1,249?
+        "step=3 val_loss=0.5\n",
+        "step=3.5 loss=0.5\n",
+        "step=-3 loss=0.5\n",
+        "step=3 loss_scale=65536\n",
+        "{'train_runtime': 3.1, 'train_loss': 0.5, 'step': 9}\n",
+        "saved step-500, loss of quality: 3\n",
+    ],
+)
+def test_what_is_no_step_of_training_adds_none(tmp_path: Path, text: str) -> None:
+    """One wrong number at the right edge of a chart, and nobody believes the next one."""
+    steps, _ = told(tmp_path / "log", text)
+
+    assert steps == []
+
+
+HOSTILE = st.text(
+    st.sampled_from(list("0123456789.,%|/[]{}()<>'\"=: \t\r\n\x1b\0eE+-naifloss#stepochlr_")) |
+    st.characters(), max_size=400,
+)  # fmt: skip
+
+
+@given(text=HOSTILE | st.binary(max_size=400).map(lambda b: b.decode("utf-8", "replace")))
+@settings(max_examples=300, deadline=None)
+def test_no_text_breaks_a_parser(text: str) -> None:
+    """The log is anybody's; a parser that raises ends the reading of all that follows."""
+    parse_bar(text)
+    said = parse_line(text)
+    assert said.loss is None or said.loss_name
+
+
+@given(
+    chunks=st.lists(
+        st.binary(max_size=200) | HOSTILE.map(lambda t: t.encode("utf-8", "replace")), max_size=8
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_no_bytes_break_the_tail(
+    chunks: list[bytes], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    log = tmp_path_factory.mktemp("log") / "train.log"
+    tail, curve = Tail(log), Curve()
+    for chunk in chunks:
+        with log.open("ab") as file:
+            file.write(chunk)
+        for each in read(tail, curve, final=False):
+            assert each.step is not None
+            assert each.step >= 1
+    list(read(tail, curve))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "loss" * 40_000,
+        "1" * 160_000,
+        "100%|" * 30_000,
+        "100%|" + "#" * 80_000,
+        "loss=" * 30_000 + "1",
+        "{" * 80_000 + "loss",
+        "a" * 4000 + "-" * 4000,
+        " \t" * 60_000 + "loss =",
+        "12%|#| 1/2 [" + "00:" * 40_000,
+    ],
+)
+def test_a_long_line_takes_no_time(text: str) -> None:
+    """A pattern that is quadratic in a line of 160,000 characters takes minutes for one line."""
+    began = time.process_time()
+    parse_bar(text)
+    parse_line(text)
+    assert time.process_time() - began < 0.5
+
+
+def test_a_flood_of_redraws_costs_little_and_tells_the_newest(tmp_path: Path) -> None:
+    """A bar with mininterval 0 redraws thousands of times a second."""
+    log = tmp_path / "train.log"
+    one = bar("Steps", 7, 500, "lr=1e-05, step_loss=0.5").encode()
+    log.write_bytes(one * 100_000 + bar("Steps", 8, 500, "step_loss=0.25").encode())
+    began = time.process_time()
+
+    found = [(each.step, each.loss) for each in read(Tail(log), Curve())]
+
+    assert time.process_time() - began < 1.0
+    assert found == [(7, 0.5), (8, 0.25)]
+
+
+def test_a_line_longer_than_memory_is_passed_over(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    log.write_bytes(b"x" * (3 * CHUNK) + b" step=1 loss=1\nstep=2 loss=0.5\n")
+
+    assert [each.step for each in read(Tail(log), Curve())] == [2]
+
+
+def test_a_pattern_of_ones_own_finds_what_it_names(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    log.write_text("it 7 of 9 ## L=0.5 @1e-4\nit 8 of 9 ## L=nan @1e-4\rit 9 of 9 ## L=x @1\n")
+    pattern = r"it (?P<step>\d+) of (?P<total>\d+) ## L=(?P<loss>\S+) @(?P<lr>\S+)"
+    curve = Matched(OwnPattern(compile_pattern(pattern).pattern))
+
+    found = list(read(Tail(log, every_line=True), curve))
+
+    assert [(each.step, each.total, each.lr) for each in found] == [(7, 9, 1e-4)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        (r"(?P<step>\d+", "regular expression"),
+        (r"step (?P<step>\d+)", "loss"),
+        (r"(?P<step>\d+) (?P<loss>\S+) (?P<los>x)", "los"),
+        (r"(?:a+)+(?P<step>\d+) (?P<loss>\S+)", "repeat inside a repeat"),
+        (r"(?:(?:a|b)*c)*(?P<step>\d) (?P<loss>.)", "repeat inside a repeat"),
+        (r".*.*.*.*.*.*(?P<step>\d+) (?P<loss>\S+)", "endless"),
+    ],
+)
+def test_a_pattern_that_cannot_be_used_is_refused_in_words(pattern: str, words: str) -> None:
+    """Found when the task is read, not after ten minutes of training without a curve."""
+    with pytest.raises(ValueError, match=words):
+        compile_pattern(pattern)
+
+
+def test_a_pattern_that_takes_for_ever_is_given_up() -> None:
+    """What is exponential without a repeat in a repeat gets past the look at its form."""
+    own = OwnPattern(r"(?:aa|a|ab){1,60}c(?P<step>\d+) (?P<loss>\d+)")
+    began = time.process_time()
+
+    assert own("a" * 60) is None
+
+    assert own.trouble == TOO_SLOW
+    assert time.process_time() - began < 5.0
+    assert own("ac7 1") is None
+
+
+EVENTS = "events.out.tfevents.1.host.2.0"
+
+
+def event_file(folder: Path, steps: int) -> Path:
+    """Write what torch's SummaryWriter writes, by TensorBoard's own writer."""
+    from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415
+    from tensorboard.compat.proto.summary_pb2 import Summary  # noqa: PLC0415
+    from tensorboard.summary.writer.record_writer import RecordWriter  # noqa: PLC0415
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / EVENTS).open("wb") as file:
+        for step in range(steps + 1):
+            told = [("val_loss", 9.0), ("train_loss", step / 8)]
+            values = [Summary.Value(tag=tag, simple_value=value) for tag, value in told]
+            event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))
+            RecordWriter(file).write(event.SerializeToString())
+    return folder / EVENTS
+
+
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_damaged_event_file_ends_its_own_reading_and_no_more(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A trainer that is killed leaves half a record; a disk that fails leaves anything."""
+    path = event_file(tmp_path_factory.mktemp("output") / "logs", 4)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    board = Board(path.parents[1], 0.0)
+
+    found = []
+    for final in (False, True):
+        board.look(0.0, at_once=True)
+        found += [(told.step, told.loss) for _, told in board.read(final=final)]
+
+    assert set(found) <= {(step, step / 8) for step in range(1, 5)}
+    assert [step for step, _ in found] == sorted(step for step, _ in found)
+
+
+def test_without_the_package_event_files_are_named_and_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorBoard is an extra of ours, and the trainer's may be that of another environment."""
+    event_file(tmp_path / "logs", 2)
+    name = "tensorboard.backend.event_processing.event_file_loader"
+    monkeypatch.setitem(sys.modules, name, None)
+    board = Board(tmp_path, 0.0)
+
+    assert board.look(0.0)
+    assert list(board.read()) == []
+    assert board.trouble is not None
+    assert f"output/logs/{EVENTS} is there" in board.trouble
+    assert not board.look(100.0)
+
+
+def test_event_files_of_an_earlier_attempt_do_not_count(tmp_path: Path) -> None:
+    event_file(tmp_path / "logs", 2)
+    board = Board(tmp_path, time.time() + 60)
+
+    assert not board.look(0.0)

@@ -197,7 +197,8 @@ def _looks_right(driven: Driven) -> None:
     strips = driven.app.screen._compositor.render_strips()
     assert all(strip.cell_length == width for strip in strips), driven.text()
     shown = [line for line in driven.lines() if not line.startswith(" $ ")]
-    words = re.findall(r"(?<![\w./=~{-])[A-Za-z]+(?![\w./=({-])", "\n".join(shown))
+    # A word before a colon is a name that is explained there, "host" of a runtime.
+    words = re.findall(r"(?<![\w./=~{-])[A-Za-z]+(?![\w./=({：-])", "\n".join(shown))
     assert not {word.lower() for word in words} & LEFT_OVER, driven.text()
 
 

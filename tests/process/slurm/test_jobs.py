@@ -97,7 +97,7 @@ def test_the_controller_may_be_away_while_a_run_ends(slurm: Slurm, tmp_path: Pat
     """A state nobody can ask for is the last known one; a failure it is not."""
     run = Run.submit(slurm, write_task(tmp_path, command=f"{WAITS}"))
     supervisor = run.supervisor()
-    slurm.until(lambda: "begun" in run.dir.log.read_text())
+    slurm.until(lambda: run.dir.log.exists() and "begun" in run.dir.log.read_text())
     slurm.until_saved(run.job)
     os.kill(supervisor, signal.SIGSTOP)
     slurm.kill("slurmctld")

@@ -187,3 +187,18 @@ def make_dataset(
         lines.append(json.dumps({"file_name": f"{i:04d}.png", "text": text}) + "\n")
     (folder / "metadata.jsonl").write_text("".join(lines), encoding="utf-8")
     return folder
+
+
+def make_shapes(folder: Path, shapes: Sequence[tuple[int, int]]) -> Path:
+    """Write an image of noise for each (width, height), each with two captions."""
+    import numpy as np
+    from PIL import Image
+
+    folder.mkdir()
+    lines = []
+    for i, (width, height) in enumerate(shapes):
+        pixels = np.random.default_rng(i).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+        lines.append(json.dumps({"file_name": f"{i}.png", "text": [f"one {i}", f"two {i}"]}))
+    (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n")
+    return folder

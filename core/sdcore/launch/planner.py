@@ -88,9 +88,7 @@ def plan_launch(
         facts = gather(task, run)
     choice = choose(task, facts)
     inside = Inside.of(task, run, choice.runtime)
-    own = task.command is None
-    argv = _trainer_argv(task, attempt, inside) if own else ["bash", "-c", _command(task, inside)]
-    env = _environment(task, run, attempt, inside)
+    argv, env = _unwrapped(task, run, attempt, inside)
     wrapped = surround(inside, argv, env, facts, attempt)
     return LaunchPlan(
         name=task.name,
@@ -101,7 +99,7 @@ def plan_launch(
         gpu_count=task.gpu.count,
         gpu_type=task.gpu.type,
         gpu_share=task.gpu.share,
-        cooperative=own,
+        cooperative=task.command is None,
         total_steps=total_steps,
         metrics_source=task.metrics.source,
         metrics_pattern=task.metrics.pattern,
@@ -123,7 +121,12 @@ def bare(
 
     For a job file, in which an engine of its own makes the mounts; pure.
     """
-    inside = Inside.of(task, run, runtime)
+    return _unwrapped(task, run, attempt, Inside.of(task, run, runtime))
+
+
+def _unwrapped(
+    task: TaskSpec, run: RunDir, attempt: int, inside: Inside
+) -> tuple[list[str], dict[str, str]]:
     own = task.command is None
     argv = _trainer_argv(task, attempt, inside) if own else ["bash", "-c", _command(task, inside)]
     return argv, _environment(task, run, attempt, inside)

@@ -49,14 +49,18 @@ def _lora_alone(spec: "TrainSpec") -> str | None:
     """Say which setting of LoRA was changed for a training of the whole model."""
     if spec.train_lora:
         return None
-    fields = type(spec).model_fields
-    for name in LORA_FIELDS:
-        if getattr(spec, name) != fields[name].default:
-            return (
-                f"{name} is a setting of LoRA, and train_lora is off: all weights of the U-Net "
-                f"would be trained; set train_lora, or leave {name} out"
-            )
+    for name in _changed(spec, LORA_FIELDS):
+        return (
+            f"{name} is a setting of LoRA, and train_lora is off: all weights of the U-Net "
+            f"would be trained; set train_lora, or leave {name} out"
+        )
     return None
+
+
+def _changed(spec: "TrainSpec", names: tuple[str, ...]) -> list[str]:
+    """Return which of these settings are not left at their default."""
+    fields = type(spec).model_fields
+    return [name for name in names if getattr(spec, name) != fields[name].default]
 
 
 def bucket_limits(spec: "TrainSpec") -> tuple[int, int]:
@@ -68,13 +72,11 @@ def bucket_limits(spec: "TrainSpec") -> tuple[int, int]:
 def _buckets(spec: "TrainSpec") -> str | None:
     """Say what is wrong with the settings of buckets."""
     if not spec.enable_bucket:
-        fields = type(spec).model_fields
-        for name in BUCKET_FIELDS:
-            if getattr(spec, name) != fields[name].default:
-                return (
-                    f"{name} is a setting of buckets, and enable_bucket is off: every image would "
-                    f"be cut to a square; set enable_bucket, or leave {name} out"
-                )
+        for name in _changed(spec, BUCKET_FIELDS):
+            return (
+                f"{name} is a setting of buckets, and enable_bucket is off: every image would "
+                f"be cut to a square; set enable_bucket, or leave {name} out"
+            )
         return None
     least, most = bucket_limits(spec)
     square = spec.resolution // spec.bucket_reso_steps * spec.bucket_reso_steps

@@ -6,10 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from sdcore.train import building
 from sdcore.train.entry import main
 from support.tiny_model import make_dataset, make_pipeline
 from support.trained import Trained
@@ -87,3 +89,17 @@ def spawn(flags: list[str], tmp_path: Path) -> Callable[..., "subprocess.Popen[s
         )
 
     return start
+
+
+@pytest.fixture
+def kits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The parts of each training that ran."""
+    found: list[Any] = []
+    publish = building._publish
+
+    def keeping(job: Any, ended: Any) -> None:
+        found.append(ended.kit)
+        publish(job, ended)
+
+    monkeypatch.setattr(building, "_publish", keeping)
+    return found

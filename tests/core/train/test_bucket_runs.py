@@ -1,13 +1,11 @@
 """Trainings whose images have several shapes, from the flags to the last bit."""
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -17,6 +15,7 @@ from sdcore.runs.events import BucketsFilled
 from sdcore.train import batches, loop
 from sdcore.train.latefaults import LateFaults
 from sdcore.train.latents import Draw
+from support.tiny_model import make_shapes
 from support.trained import Trained
 
 # Wide, tall, square, square but small: with sizes of 16 to 64 px in steps of 8, 32 x 32 in pixels.
@@ -33,15 +32,7 @@ Train = Callable[..., Trained]
 @pytest.fixture
 def shapes(tmp_path: Path) -> Path:
     """Write an image of noise for each shape."""
-    folder = tmp_path / "shapes"
-    folder.mkdir()
-    lines = []
-    for i, (width, height) in enumerate(SHAPES):
-        pixels = np.random.default_rng(i).integers(0, 256, (height, width, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{i}.png")
-        lines.append(json.dumps({"file_name": f"{i}.png", "text": [f"one {i}", f"two {i}"]}))
-    (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n")
-    return folder
+    return make_shapes(tmp_path / "shapes", SHAPES)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from transformers import CLIPTextModel
 from sdcore.runs.paths import RunDir
 from sdcore.supervise.evidence import final_pipeline
 from sdcore.task.train_spec import TrainSpec
-from sdcore.train import adapters, building, checkpoint, loop, session
+from sdcore.train import adapters, checkpoint, loop, session
 from sdcore.train.families import SD
 from sdcore.train.precision import Precision
 from sdtui.words import load_line
@@ -29,20 +29,6 @@ Spawn = Callable[..., "subprocess.Popen[str]"]
 FILE = "pytorch_lora_weights.safetensors"
 LORA = ["--train_lora", "--rank", "2", "--learning_rate", "0.01"]
 WITH_TEXT = [*LORA, "--train_text_encoder", "--lora_alpha", "3"]
-
-
-@pytest.fixture
-def kits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The parts of each training that ran."""
-    found: list[Any] = []
-    publish = building._publish
-
-    def keeping(job: Any, ended: Any) -> None:
-        found.append(ended.kit)
-        publish(job, ended)
-
-    monkeypatch.setattr(building, "_publish", keeping)
-    return found
 
 
 def loaded(model: Path, folder: Path) -> StableDiffusionPipeline:

@@ -16,7 +16,7 @@ from diffusers import AutoencoderKL, StableDiffusionXLPipeline
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from sdcore.train import building, loop
+from sdcore.train import loop
 from support.against_plain import assert_equal, both
 from support.plain_sdxl import PlainXl
 from support.tiny_model import make_pipeline, make_sdxl
@@ -87,20 +87,6 @@ def killed(train: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 train(*flags)
 
     return run
-
-
-@pytest.fixture
-def kits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The parts of each training that ran."""
-    found: list[Any] = []
-    publish = building._publish
-
-    def keeping(job: Any, ended: Any) -> None:
-        found.append(ended.kit)
-        publish(job, ended)
-
-    monkeypatch.setattr(building, "_publish", keeping)
-    return found
 
 
 def drawn(pipeline: Any) -> Any:

@@ -7,29 +7,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 from support import worlds
+from support.tiny_model import make_shapes
 from support.trained import Trained
 
 SHAPES = [(60, 30), (30, 60), (40, 40), (62, 31), (41, 42), (31, 62), (44, 44), (66, 33), (36, 36),
           (60, 31), (34, 35)]  # fmt: skip
 STEPS, WINDOW = 4, 8
-
-
-def write_images(folder: Path) -> Path:
-    folder.mkdir()
-    lines = []
-    for i, (width, height) in enumerate(SHAPES):
-        pixels = np.random.default_rng(i).integers(0, 256, (height, width, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{i}.png")
-        lines.append(json.dumps({"file_name": f"{i}.png", "text": [f"one {i}", f"two {i}"]}))
-    (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n")
-    return folder
 
 
 def samples(run: Trained) -> dict[int, list[Any]]:
@@ -46,7 +34,7 @@ def test_one_two_and_four_processes_train_on_the_same_samples(
 
     What a rank draws by its own number, or counts from its own start, is another training.
     """
-    data = write_images(tmp_path / "data")
+    data = make_shapes(tmp_path / "data", SHAPES)
     base = [*flags, "--train_data_dir", str(data), "--train_batch_size", "2", "--random_flip",
             "--checkpointing_steps", "2", "--use_ema", "--learning_rate", "0.001"]  # fmt: skip
     sizes = ["--enable_bucket", "--bucket_reso_steps", "8"]

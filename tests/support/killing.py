@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -20,6 +21,21 @@ from sdcore.train import building, entry, finding  # noqa: F401 - imported once,
 
 STEPS_PER_KILL = 6
 DAMAGE_EVERY = 5
+
+
+class Killed(BaseException):
+    """Ends a training in this process as SIGKILL would: nothing of ours is asked.
+
+    Only the thread that writes a checkpoint lives on, so ``let_saves_end`` before the next start:
+    a dead process could not write beside it. A whole checkpoint more is fair.
+    """
+
+
+def let_saves_end() -> None:
+    """Wait for the checkpoint that a training ended by ``Killed`` was writing."""
+    for thread in threading.enumerate():
+        if thread.name == "checkpoint":
+            thread.join()
 
 
 def start(argv: list[str], log: Path) -> int:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from sdcore.train import loop
 from support.against_plain import assert_equal, both
+from support.killing import Killed, let_saves_end
 from support.plain_sdxl import PlainXl
 from support.tiny_model import make_pipeline, make_sdxl
 from support.trained import Trained
@@ -65,10 +66,6 @@ def test_losses_norms_rates_and_weights_are_those_of_a_plain_training(
     assert_equal(*both(train, model, data, CASES[case], kind=PlainXl))
 
 
-class Killed(BaseException):
-    """Ends a training in this process as SIGKILL would: nothing of ours is asked."""
-
-
 @pytest.fixture
 def killed(train: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Train, and be killed as the sixth forward pass begins, in the middle of the third step."""
@@ -85,6 +82,7 @@ def killed(train: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             patch.setattr(loop.Loop, "forward", dying)
             with pytest.raises(Killed):
                 train(*flags)
+        let_saves_end()
 
     return run
 

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from sdcore.train import checkpoint, loop
 from sdcore.train.entry import main
 from support import killing
+from support.killing import Killed, let_saves_end
 from support.trained import Trained
 
 # Four images a step over ten: windows run across epochs, and no step ends with one.
@@ -25,10 +25,6 @@ FLAGS = [
     "--use_ema", "--random_flip", "--lr_scheduler", "cosine", "--lr_warmup_steps", "2",
     "--learning_rate", "0.01", "--checkpoints_total_limit", "2",
 ]  # fmt: skip
-
-
-class Killed(BaseException):
-    """Ends a training in this process as SIGKILL would: nothing of ours is asked."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +93,7 @@ def pieces(flags: list[str], tmp_path: Path) -> Callable[..., Trained]:
                     code = main(argv)
                 except Killed:
                     code = 4
-            for thread in threading.enumerate():
-                if thread.name == "checkpoint":
-                    thread.join()  # a killed one would be gone; a whole checkpoint more is fair
+            let_saves_end()
             assert code in {0, 4}
         assert main(argv) == 0
         return Trained(0, out, "")

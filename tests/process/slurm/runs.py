@@ -53,13 +53,19 @@ class Run:
 
     def status(self) -> dict[str, Any]:
         """Return what two readers say, which must be the same."""
-        shown = json.loads(self.slurm.sdtui("show", self.dir.id, "--json").out)
-        [listed] = [s for s in json.loads(self.slurm.sdtui("ls", "--json").out)
-                    if s["id"] == self.dir.id]  # fmt: skip
-        if shown["state"] == listed["state"]:  # else it changed between the two looks
-            for key in ("attempt", "exit_code", "job", "nodes"):
-                assert shown[key] == listed[key], key
-        return dict(shown)
+        before, [listed], after = self._show(), self._listed(), self._show()
+        kept = ("state", "attempt", "exit_code", "job", "nodes")
+        if all(before[key] == after[key] for key in kept):  # else it changed between the looks
+            for key in kept:
+                assert after[key] == listed[key], key
+        return after
+
+    def _show(self) -> dict[str, Any]:
+        return dict(json.loads(self.slurm.sdtui("show", self.dir.id, "--json").out))
+
+    def _listed(self) -> list[dict[str, Any]]:
+        runs = json.loads(self.slurm.sdtui("ls", "--json").out)
+        return [status for status in runs if status["id"] == self.dir.id]
 
     def until_state(self, state: str, seconds: float = 60.0) -> dict[str, Any]:
         def look() -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## set up and train the shipped demo on the CPU, about 2 minutes
+demo: $(STAMP) ## set up and train the shipped demo on the CPU, a minute or two
 	$(BIN)/sdtui --run demo
 
 test: $(STAMP) ## set up and run the test suite, about 10 minutes on 2 cores: they wait as long as they compute

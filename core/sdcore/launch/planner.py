@@ -171,9 +171,12 @@ def _strays(task: TaskSpec) -> dict[str, str]:
 def _threads(task: TaskSpec) -> dict[str, str]:
     """Return the OpenMP settings that the user has not made, in the task or in the shell."""
     if task.gpu.count == 0:
-        # With spinning threads a step took ten times as long whenever another program wanted one
-        # of two cores.
-        wanted = {"OMP_WAIT_POLICY": "PASSIVE"}
+        # How often libgomp's threads look for work before they sleep: as often as it does itself
+        # where threads outnumber cores. By its own default a step took up to ten times as long
+        # when another program wanted one of two cores; without any, two cores are hardly faster
+        # than one.
+        told = "OMP_WAIT_POLICY" in os.environ | task.env
+        wanted = {} if told else {"GOMP_SPINCOUNT": "1000"}
     elif task.cluster is not None:
         wanted = {}  # the job sees how many cores it got
     else:

@@ -76,6 +76,23 @@ def test_what_a_launcher_left_in_the_shell_moves_no_run_of_one_process(
     assert told["ACCELERATE_MIXED_PRECISION"] == "no"
 
 
+def test_threads_of_a_run_on_the_cpu_wait_as_the_user_says_or_else_a_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not at all halves the speed of two cores; long makes a busy machine ten times slower."""
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+
+    def spins(gpus: int = 0, **env: str) -> str | None:
+        return plan_launch(task(gpu={"count": gpus}, env=env), RUN).env.get("GOMP_SPINCOUNT")
+
+    assert spins() == "1000"
+    assert spins(gpus=1) is None
+    assert spins(OMP_WAIT_POLICY="active") is None
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert spins() is None
+
+
 def test_an_old_accelerate_config_moves_no_run_to_other_gpus(tmp_path: Path) -> None:
     """Its ``gpu_ids`` would replace the devices that the run has locked."""
     config = tmp_path / "accelerate" / "default_config.yaml"

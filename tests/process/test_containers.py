@@ -30,6 +30,11 @@ SAVES = (
     'bash -c \'trap \\"echo program >> $SDTUI_RUN_DIR/output/told; exit 4\\" TERM; '
     "touch $SDTUI_RUN_DIR/output/up; while :; do sleep 0.05; done'"
 )
+# Most do not even listen, and end at once.
+SHELL = (
+    'bash -c \'trap \\"sleep 0.5; echo program >> $SDTUI_RUN_DIR/output/told; exit 4\\" TERM; '
+    "touch $SDTUI_RUN_DIR/output/up; while :; do sleep 0.05; done'; true"
+)
 DEAF = "trap '' TERM; touch $SDTUI_RUN_DIR/output/up; while :; do sleep 0.05; done"
 
 
@@ -87,16 +92,20 @@ def test_a_container_has_the_tasks_variables_and_its_exact_code(
     assert SECRET not in json.dumps(words) + run.launch.read_text()
 
 
-def test_a_stop_reaches_every_program_of_the_container_once(
-    sdtui: Console, docker: Docker, tmp_path: Path
+@pytest.mark.parametrize(
+    ("command", "heard", "code"), [(SAVES, ["handler", "program"], 5), (SHELL, ["program"], 143)]
+)
+def test_a_stop_reaches_every_program_of_the_container_once_and_lets_it_save(
+    sdtui: Console, docker: Docker, tmp_path: Path, command: str, heard: list[str], code: int
 ) -> None:
-    run = started(sdtui, preset(tmp_path, SAVES))
+    """A container ends with its first process, whatever is being saved in it."""
+    run = started(sdtui, preset(tmp_path, command))
 
     assert sdtui("stop", run.id).code == 0
 
     told = (run.output / "told").read_text().split()
-    assert sorted(told) == ["handler", "program"]
-    assert (sdtui.record()["state"], sdtui.record()["code"]) == ("stopped", 5)
+    assert sorted(told) == heard
+    assert (sdtui.record()["state"], sdtui.record()["code"]) == ("stopped", code)
     assert gone(docker)
 
 

@@ -114,8 +114,13 @@ class Slurm:
 
     @classmethod
     @contextlib.contextmanager
-    def start(cls, folder: Path) -> Iterator["Slurm"]:
-        """Start it, ready for jobs, and take it down with all that is left of its jobs."""
+    def start(cls, folder: Path, *, pyxis: bool = False) -> Iterator["Slurm"]:
+        """Start it, ready for jobs, and take it down with all that is left of its jobs.
+
+        Args:
+            folder: Of all its files.
+            pyxis: With the stand-in for pyxis, which keeps its record in ``folder/pyxis``.
+        """
         slurm = cls(folder, folder / "home")
         for name in ("state", "n1", "n2", "home"):
             (folder / name).mkdir(parents=True)
@@ -127,6 +132,8 @@ class Slurm:
             )
         )  # fmt: skip
         (folder / "gres.conf").write_text(_GRES)
+        if pyxis:
+            slurm.add_pyxis()
         try:
             for name in ("slurmctld", "n1", "n2"):
                 slurm.daemon(name)
@@ -134,6 +141,18 @@ class Slurm:
             yield slurm
         finally:
             slurm.end()
+
+    def add_pyxis(self) -> None:
+        """Build the stand-in for this Slurm and have it loaded."""
+        own = self.folder / "pyxis"
+        (own / "root").mkdir(parents=True)
+        plugin, source = own / "pyxis_stand_in.so", Path(__file__).with_name("pyxis_stand_in.c")
+        told = subprocess.check_output([f"{_SBIN}/slurmd", "-V"], text=True).split()[-1]
+        major, minor, micro = (int(part) for part in told.split("-")[0].split("."))
+        version = f"-DVERSION={major << 16 | minor << 8 | micro}"
+        flags = ["-shared", "-fPIC", "-Wall", "-Werror", version]
+        subprocess.run(["gcc", *flags, "-o", plugin, source], check=True, timeout=60)
+        (self.folder / "plugstack.conf").write_text(f"required {plugin} {own}\n")
 
     def daemon(self, name: str) -> None:
         """Start a daemon, or start it again: ``slurmctld``, ``n1`` or ``n2``."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 import sdcore
-from sdcore.launch.runtimes import apptainer, bubblewrap, docker, enroot, podman, unshare
+from sdcore.launch.runtimes import apptainer, bubblewrap, docker, enroot, podman, pyxis, unshare
 from sdcore.launch.runtimes.choice import CONTAINERS, LAYOUTS
 from sdcore.launch.runtimes.facts import RuntimeFacts
 from sdcore.launch.runtimes.job import Bind, Job, Wrapped
@@ -27,6 +27,7 @@ _PLANNERS = {
     "podman": podman.plan,
     "apptainer": apptainer.plan,
     "enroot": enroot.plan,
+    "pyxis": pyxis.plan,
 }
 
 
@@ -45,6 +46,8 @@ class Inside:
         run: The run's folder, the same inside and outside.
         image: Without ``rootfs:``; None for the host's own root.
         gpus: How many devices the task wants.
+        given: A cluster gives the devices.
+        log: The run's log; None where several nodes write it.
         env: What the built-in trainer needs to be found.
     """
 
@@ -58,6 +61,8 @@ class Inside:
     run: str
     image: str | None = None
     gpus: int = 0
+    given: bool = False
+    log: str | None = None
     env: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -85,6 +90,8 @@ class Inside:
             run=str(run.root),
             image=image,
             gpus=task.gpu.count,
+            given=task.cluster is not None,
+            log=None if task.spread else str(run.log),
             env={"PYTHONPATH": str(Path(_PACKAGE).parent)} if own_python else {},
         )
 
@@ -143,5 +150,7 @@ def job_of(
         image=inside.image,
         name=f"sdtui-{Path(inside.run).name}-{attempt}-{mark}",
         gpus=inside.gpus,
+        given=inside.given,
+        log=inside.log,
         facts=facts,
     )

@@ -9,6 +9,7 @@ the number of the node, while with torch's c10d it lands where it likes (measure
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # pydantic: too large for the supervisor in a job
@@ -30,13 +31,23 @@ exec "$1" -P -m sdcore.supervise.job "$2"
 _OF_THE_SHELL = re.compile(
     r"(SLURM|SBATCH|SRUN|SALLOC|SQUEUE|SCANCEL|SINFO|SSH|PMI|PMIX|TMUX|XDG_(RUNTIME|SESSION))_?.*"
     r"|STY|TERM|DISPLAY|WAYLAND_DISPLAY|DBUS_SESSION_BUS_ADDRESS|HOSTNAME|HOST|PWD|OLDPWD|SHLVL|_"
-    r"|TMPDIR|LINES|COLUMNS|CUDA_VISIBLE_DEVICES|NVIDIA_VISIBLE_DEVICES|ROCR_VISIBLE_DEVICES"
+    # As defaults of pyxis these would put our agents, too, into a container.
+    r"|PYXIS_.*|TMPDIR|LINES|COLUMNS|CUDA_VISIBLE_DEVICES|NVIDIA_VISIBLE_DEVICES|ROCR_VISIBLE_DEVICES"
 )
 # Of sbatch's own variables those that a site's users set as their defaults; the others, such as
 # SBATCH_EXPORT or SBATCH_REQUEUE, would change what a run relies on.
 _DEFAULTS = ("SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS", "SBATCH_RESERVATION",
              "SBATCH_CONSTRAINT", "SBATCH_TIMELIMIT")  # fmt: skip
+AGENTS = "sdtui"  # the name of their step
 _TOOLS = re.compile(r"(SLURM|SBATCH|SRUN|SALLOC|SQUEUE|SCANCEL|SINFO|SCONTROL)_.*")
+# What srun would take for options of a step, and what an image must not inherit.
+_MISLEADS = re.compile(
+    r"SLURM_(CPU_BIND|MEM_BIND|MEM_PER|NTASKS|NPROCS|CPUS_PER|TRES_PER|GPUS|GPU_BIND|GRES|STEP_GRES"
+    r"|EXACT|EXCLUSIVE|OVERCOMMIT|HINT|DIST|THREADS|CORE_SPEC|EXPORT_ENV|LABELIO|UNBUFFEREDIO"
+    r"|STD(IN|OUT|ERR)MODE|OPEN_MODE|KILL_BAD_EXIT|MPI_TYPE|RESV_PORTS|TIMELIMIT|WAIT|HOSTFILE"
+    r"|REMOTE_CWD|WORKING_DIR|TASK_(PROLOG|EPILOG)|NETWORK).*"
+    r"|SRUN_.*|PYXIS_.*|PYTHON(PATH|HOME)|LD_(LIBRARY_PATH|PRELOAD)|VIRTUAL_ENV|CONDA_.*"
+)
 _FIRST_PORT, _PORTS = 20_000, 20_000  # below those that kernels hand out by themselves
 
 
@@ -160,8 +171,43 @@ def step(allocation: Allocation, agent: Sequence[str]) -> list[str]:
     return [
         "srun", "--export=ALL", f"--nodes={allocation.nodes}", "--ntasks-per-node=1", *cores,
         "--cpu-bind=none", "--kill-on-bad-exit=1", "--wait=0", "--input=none", "--unbuffered",
-        "--job-name=sdtui", *agent,
+        f"--job-name={AGENTS}", *agent,
     ]  # fmt: skip
+
+
+def own_step(environ: Mapping[str, str], words: Sequence[str]) -> list[str]:
+    """Return srun's command line for a step on the caller's own node, beside its caller.
+
+    Args:
+        environ: Of a batch step or an agent.
+        words: ``srun``, options of its plugins, and the command.
+    """
+    node = environ["SLURMD_NODENAME"]
+    # --overlap: the caller's own step holds all there is. --mem=0: all that the job has there;
+    # GPUs are the job's by themselves. --mpi=none: no rank of an MPI is started by this srun.
+    return [
+        words[0], "--overlap", "--nodes=1", "--ntasks=1", f"--nodelist={node}", "--export=ALL",
+        f"--cpus-per-task={environ.get('SLURM_CPUS_ON_NODE') or 1}", "--cpu-bind=none", "--mem=0",
+        "--mpi=none", "--input=none", "--quiet", f"--job-name={step_name(node)}", *words[1:],
+    ]  # fmt: skip
+
+
+def step_name(node: str) -> str:
+    """Return the name of the step that ``own_step`` starts: one for each node of a job."""
+    return f"sdtui-{node}"
+
+
+def for_step(environ: Mapping[str, str], words: Sequence[str]) -> dict[str, str]:
+    """Return the environment of a step in a container: the caller's without what misleads.
+
+    srun reads the shape of the job and of the caller's own step as options of the new one, and
+    what points at this host's libraries would hide those of the image. A variable that the task
+    itself names in ``--container-env`` stays.
+    """
+    ours = takewhile(lambda word: word.startswith("--"), words[1:])
+    told = next((word for word in ours if word.startswith("--container-env=")), "")
+    named = set(told.partition("=")[2].split(","))
+    return {n: v for n, v in environ.items() if n in named or not _MISLEADS.fullmatch(n)}
 
 
 def placed(argv: Sequence[str], *, node_rank: int, address: str, port: int) -> list[str]:

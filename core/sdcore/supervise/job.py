@@ -231,7 +231,9 @@ def _plan(run: RunDir, order: Order, given: slurm.Allocation, attempt: int) -> L
     agent = [sys.executable, "-P", "-m", "sdcore.supervise.node", str(run.root),
              calls.address_of(given.node_list), str(slurm.port_of(given.job))]  # fmt: skip
     # The agents sample the devices and hand them on; here are none to be read.
-    return replace(plan, argv=slurm.step(given, agent), env=env, gpu_count=0)
+    client = [sys.executable, "-P", "-m", "sdcore.supervise.step", str(run.root), "--agents"]
+    argv = [*client, *slurm.step(given, agent)]
+    return replace(plan, argv=argv, env=env, gpu_count=0, term_to="launcher", deaf=False)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ from sdcore.launch.order import Order
 from sdcore.launch.plan import LaunchPlan
 from sdcore.runs.files import read_json
 from sdcore.runs.paths import RunDir, home
-from sdcore.supervise import procs
+from sdcore.supervise import containers, procs
 from sdcore.supervise.devices import NO_GPUS, Devices, given_gpus
-from sdcore.supervise.guard import Ended, Guard, Refused
+from sdcore.supervise.guard import Ended, Guard, Refused, Started
 from sdcore.supervise.ladder import ORPHANED_S
 from sdcore.supervise.outcome import exit_status
 from sdcore.supervise.prctl import become_subreaper, die_with, set_name
@@ -50,7 +50,7 @@ class Agent:
         self._guard = Guard.fork(run, plan, ready, output=1)
         self._wakeup = Wakeup((signal.SIGTERM, signal.SIGINT, signal.SIGCHLD))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        self._terminate = procs.Terminator(os.getpid(), spare={self._guard.pid})
+        self._terminate = procs.Terminator(os.getpid(), {self._guard.pid}, to=plan.term_to)
         self._devices = self._own_devices() if plan.gpu_count else None
         self._status: int | None = None
         self._refused = False
@@ -72,7 +72,9 @@ class Agent:
             select.select(sources, [], [], _POLL_S)
             ended, left = procs.reap()
             for message in self._guard.messages():
-                if isinstance(message, Ended):
+                if isinstance(message, Started):
+                    self._terminate.launcher = message.pid
+                elif isinstance(message, Ended):
                     self._status = message.status
                 elif isinstance(message, Refused):
                     sys.stderr.write(f"cannot start on this node: {message.reason}\n")
@@ -82,6 +84,9 @@ class Agent:
                 self._patience = self._patience or time.monotonic() + _SAVE_S
             self._end_what_is_left()
             self._sample()
+        remains = containers.end(self._plan)
+        if remains is not None:
+            sys.stderr.write(f"the container on this node could not be ended: {remains}\n")
         return self._code()
 
     def _end_what_is_left(self) -> None:

@@ -36,11 +36,19 @@ _SURROUNDING_FAILS: dict[str, tuple[set[int], re.Pattern[str]]] = {
     "podman": (_CLIENT, re.compile(r"^Error: |^Trying to pull")),
     "apptainer": ({1, 255}, re.compile(r"^FATAL: ")),
     "enroot": ({1}, re.compile(r"^\[ERROR\]|^enroot-")),
+    "pyxis": (
+        {1},
+        re.compile(
+            r"^slurmstepd[^:]*: error: pyxis: ( +\[ERROR\] (?!.*return code)|failed to import"
+            r"|couldn't chdir|--container)"
+            r"|^srun: (error|fatal): (?!.*(Exited with|Terminated|Killed))"
+        ),
+    ),
 }
 _NO_IMAGE = re.compile(r"image|manifest|pull|\.sif|\.sqsh", re.IGNORECASE)
 _CHECK = "see what `sdtui check` says of the task"
 # A client adds a line of help below the one that matters; pulling an image may take an hour.
-_LAST_WORDS, _PULL_S = 4, 3600.0
+_LAST_WORDS, _PULL_S = {"pyxis": 30}, 3600.0
 # A start command that ends with "not found" later than this did start, in seconds.
 _SOON_S = 60.0
 _READ_LOG = "read the end of train.log"
@@ -233,7 +241,8 @@ def _not_surrounded(e: Evidence) -> Outcome | None:
     known = _SURROUNDING_FAILS.get(e.runtime)
     if known is None or code not in known[0] or e.ranks or e.seconds >= _PULL_S:
         return None
-    told = [line.strip() for line in e.log_lines if line.strip()][-_LAST_WORDS:]
+    said = [line.strip() for line in e.log_lines if line.strip()]
+    told = said[-_LAST_WORDS.get(e.runtime, 4) :]
     words = next((line for line in reversed(told) if known[1].search(line)), None)
     if words is None:
         return None
@@ -248,7 +257,8 @@ def _not_started(e: Evidence) -> Outcome | None:
     early = e.foreign and e.seconds < _SOON_S and not e.ranks and not e.metrics
     if not (early and code in {126, 127}):
         return None
-    last = e.log_lines[-1] if e.log_lines and e.log_lines[-1] else f"the shell ended with {code}"
+    said = (line for line in reversed(e.log_lines) if not line.startswith("srun: "))
+    last = next(said, "") or f"the shell ended with {code}"
     return Outcome(
         "failed",
         ExitCode.NOT_READY,

@@ -34,9 +34,9 @@ def submit_run(run: RunDir, task: TaskSpec, plan: LaunchPlan, again: list[str]) 
         NotReadyError: Slurm did not take it; ``exit.json`` says so, too.
     """
     assert task.cluster is not None, "asked only for a task of a cluster"
-    spec, own = task.cluster, task.command is None
+    spec = task.cluster
     order = Order(
-        plan, again, carried(os.environ), spread=own and spec.nodes > 1, ranks=task.gpu.ranks,
+        plan, again, carried(os.environ), spread=task.spread, ranks=task.gpu.ranks,
         restarts=spec.restarts, grace_s=spec.grace_s,
     )  # fmt: skip
     make_private(run.cluster_folder)

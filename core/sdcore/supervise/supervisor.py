@@ -304,7 +304,8 @@ class Supervisor:
             started=self._started,
             gpus=self._devices.uuids if self._devices else [],
             peak_gpu_memory=self._devices.peak if self._devices else None,
-            peak_rss=self._tree.peak,
+            # Where the launcher is only the client, the training is not below us.
+            peak_rss=None if self._plan.term_to == "launcher" else self._tree.peak,
         )
         self._take_wishes_away()
         self._settle(record, outcome)

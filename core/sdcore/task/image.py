@@ -33,3 +33,14 @@ def is_file(image: str) -> bool:
 def rootfs_of(image: str) -> str:
     """Return the folder that ``rootfs:/path`` names."""
     return image.removeprefix(ROOTFS)
+
+
+def unfit_for_pyxis(image: str) -> str | None:
+    """Say why pyxis cannot take a container image; None when it can."""
+    if "://" in image and not image.startswith(("docker://", "dockerd://")):
+        return f"pyxis takes docker:// or dockerd://, not {image.partition('://')[0]}://"
+    if image.endswith((".sif", ".simg")):
+        return f"{image!r} is apptainer's; pyxis takes a .sqsh file or an image of a registry"
+    if is_file(image) and not image.startswith(("/", "~/")):
+        return f"pyxis needs the absolute path of {image!r}, else it is looked up in a registry"
+    return None

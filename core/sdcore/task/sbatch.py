@@ -47,6 +47,8 @@ def refused_option(option: str) -> str | None:
     name = option.removeprefix("--").partition("=")[0]
     if name in _REFUSED:
         return _REFUSED[name]
+    if name.startswith(("container", "no-container")):
+        return "the supervisor stays outside; write image and runtime = 'pyxis' instead"
     if name in _ELSE:
         return None
     full = next((each for each in _REFUSED if each.startswith(name)), None)

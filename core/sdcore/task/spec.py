@@ -11,13 +11,21 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from sdcore.names import NAME
-from sdcore.task.image import image_kind, rootfs_of
+from sdcore.task.image import image_kind, rootfs_of, unfit_for_pyxis
 from sdcore.task.metrics import MetricsSpec
 from sdcore.task.sbatch import refused_option, seconds_of
 from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
 
 Runtime = Literal[
-    "auto", "host", "bubblewrap", "unshare", "docker", "podman", "apptainer", "enroot"
+    "auto",
+    "host",
+    "bubblewrap",
+    "unshare",
+    "docker",
+    "podman",
+    "apptainer",
+    "enroot",
+    "pyxis",
 ]
 
 # Where the platform's form mounts things; the last part is the role.
@@ -192,14 +200,33 @@ class TaskSpec(_Part):
         """Training processes on all machines together."""
         return self.gpu.ranks * (self.cluster.nodes if self.cluster else 1)
 
+    @property
+    def spread(self) -> bool:
+        """True where each node of a cluster's job starts a launcher of its own."""
+        return self.command is None and self.cluster is not None and self.cluster.nodes > 1
+
     def _check_image(self) -> None:
         """Refuse a runtime that could do nothing with the image, or nothing without one."""
         kind, runtime = image_kind(self.image), self.runtime
         if kind == "rootfs" and not (self.image and rootfs_of(self.image).startswith(("/", "~"))):
             raise ValueError("image = 'rootfs:...' needs the absolute path of a folder")
-        if runtime in {"docker", "podman", "apptainer", "enroot"} and kind != "reference":
+        if runtime in {"docker", "podman", "apptainer", "enroot", "pyxis"} and kind != "reference":
             given = f"not {self.image!r}" if kind else "and image is left out"
             raise ValueError(f"runtime = {runtime!r} needs the name of an image, {given}")
+        if runtime in {"docker", "podman"} and self.cluster is not None and self.gpu.count:
+            raise ValueError(
+                f"runtime = {runtime!r} with [cluster] and GPUs: Slurm counts the job's devices, "
+                f"{runtime} those of the machine, and would take another job's; use pyxis, enroot "
+                "or apptainer"
+            )
+        if runtime == "pyxis":
+            if self.cluster is None:
+                raise ValueError(
+                    "runtime = 'pyxis' is an option of Slurm's srun: add [cluster] engine = "
+                    "'slurm', or use another runtime on this machine"
+                )
+            if reason := unfit_for_pyxis(self.image or ""):
+                raise ValueError(f"image: {reason}")
         if runtime in {"bubblewrap", "unshare"} and kind == "reference":
             raise ValueError(
                 f"runtime = {runtime!r} runs no image such as {self.image!r}; "

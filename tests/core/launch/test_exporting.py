@@ -44,7 +44,9 @@ def test_a_batch_file_is_clean_shell_whatever_stands_in_the_task(
     command: str | None, tmp_path: Path
 ) -> None:
     """A prompt with a quote would run as a command on the cluster."""
-    fields: dict[str, Any] = {} if command is None else {"command": command, "train": {}}
+    fields: dict[str, Any] = {"image": None}
+    if command is not None:
+        fields |= {"command": command, "train": {}}
     text = batch_file(task(**fields), "h800")
 
     parsed = shell(text, ["bash", "-n"], tmp_path)
@@ -108,3 +110,10 @@ def test_a_skypilot_task_runs_the_same_words() -> None:
     words = shlex.split(record["run"])
     assert f"--validation_prompts={EVIL}" in words
     assert words[words.index("--machine_rank") + 1] == "$SKYPILOT_NODE_RANK"
+
+
+def test_a_batch_file_never_drops_the_container_that_a_task_asks_for() -> None:
+    """On the nodes' own Python it would train with other versions, and nobody would be told."""
+    for wish in ({"runtime": "pyxis"}, {"image": "repo/image:1", "command": "python x.py"}):
+        with pytest.raises(UsageError, match="starts no container"):
+            batch_file(task(**wish))

@@ -13,11 +13,9 @@ from pydantic import ValidationError
 
 from sdcore.checks.surroundings import runtime_findings
 from sdcore.errors import NotReadyError
-from sdcore.launch.inside import Inside, job_of
 from sdcore.launch.plan import LaunchPlan
 from sdcore.launch.planner import plan_launch
 from sdcore.launch.runtimes.choice import choose
-from sdcore.launch.runtimes.enroot import pyxis_options
 from sdcore.launch.runtimes.facts import Entry, Program, RuntimeFacts, Tree
 from sdcore.launch.runtimes.looking import look
 from sdcore.runs.paths import RunDir
@@ -37,7 +35,8 @@ TREE = Tree(
     },
     places={target: target for target in ("/mnt/dataset", "/mnt/project", "/output")},
 )  # fmt: skip
-ALL = ("bubblewrap", "unshare", "docker", "podman", "apptainer", "enroot")
+ALL = ("bubblewrap", "unshare", "docker", "podman", "apptainer", "enroot", "pyxis")
+SLURM = {"engine": "slurm"}
 
 
 def facts(*works: str, **troubles: str) -> RuntimeFacts:
@@ -74,6 +73,10 @@ def plan(runtime: str, **fields: object) -> LaunchPlan:
         ({"command": None, "runtime": "bubblewrap"}, facts("bubblewrap"), "bubblewrap", "asks"),
         ({"image": "a/b:1"}, facts("apptainer", "podman"), "apptainer", "image"),
         ({"image": "a/b:1"}, facts("podman", "docker"), "podman", "apptainer: it is not"),
+        ({"image": "a:1", "cluster": SLURM}, facts("pyxis", "apptainer"), "pyxis", "in a step"),
+        ({"image": "/a.sif", "cluster": SLURM}, facts("pyxis", "apptainer"), "apptainer", "image"),
+        ({"image": "a:1", "cluster": SLURM}, facts("apptainer", pyxis="srun has no"), "apptainer",
+         "srun has no"),
         ({"image": "colossalai 0.3.4"}, facts("bubblewrap", "podman"), "bubblewrap", "mount"),
         ({"image": "rootfs:/root"}, facts("bubblewrap"), "bubblewrap", "mount points"),
         ({"image": "a:1", "runtime": "docker"}, facts("docker", "podman"), "docker", "asks"),
@@ -97,6 +100,8 @@ def test_the_runtime_is_chosen_and_the_reason_told(
         ({"runtime": "bubblewrap"}, facts(), ("not installed", "apt-get install bubblewrap")),
         ({"runtime": "docker", "image": "a:1"}, facts(docker="the daemon does not answer"),
          ("the daemon does not answer", "mend docker")),
+        ({"runtime": "pyxis", "image": "a:1", "cluster": SLURM}, facts(pyxis="it is too old"),
+         ("'pyxis' cannot be used here", "it is too old", "mend pyxis")),
         ({"image": "a:1"}, facts("docker"), ("image 'a:1'", "runtime=docker", "apptainer")),
     ],
 )  # fmt: skip
@@ -178,7 +183,8 @@ def test_a_container_gets_mounts_ids_and_variables_and_no_secret_is_an_argument(
     runtime: str,
 ) -> None:
     """`ps` shows arguments to everybody; a value with a newline breaks an env file."""
-    made = plan(runtime, image="team/sd:1")
+    env = {"NOTE": "a\nb", "MY_TOKEN": SECRET} if runtime != "enroot" else {"MY_TOKEN": SECRET}
+    made = plan(runtime, image="team/sd:1", env=env)
     line = "\n".join(made.argv)
 
     assert SECRET not in line + "\n".join(made.end_argv)
@@ -242,20 +248,13 @@ def test_containers_are_told_their_devices_by_uuid_at_the_start() -> None:
         "--device=nvidia.com/gpu=GPU-b",
     ]
     assert docker.argv_for("") == docker.argv
-    assert plan("enroot", image="a.sqsh").env_for("GPU-a") == {"NVIDIA_VISIBLE_DEVICES": "GPU-a"}
+    enroot = plan("enroot", image="a.sqsh", env={}).env_for("GPU-a")
+    assert enroot["NVIDIA_VISIBLE_DEVICES"] == "GPU-a"
+    assert enroot["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility", "else there is no CUDA"
+    job = plan("enroot", image="a.sqsh", env={}, cluster=SLURM).env_for("2,3")
+    assert job["NVIDIA_VISIBLE_DEVICES"] == "all", "two devices inside are numbers 0 and 1"
     apptainer = plan("apptainer", image="a:1").env_for("GPU-a")
     assert apptainer["APPTAINERENV_CUDA_VISIBLE_DEVICES"] == "GPU-a"
-
-
-def test_pyxis_gets_the_same_mounts_as_options_of_srun() -> None:
-    given = task(runtime="enroot", image="a.sqsh", env={"MY_TOKEN": SECRET})
-    inside = Inside.of(given, RUN, "enroot")
-
-    words = pyxis_options(job_of(inside, [], given.env, facts("enroot"), 1))
-
-    assert words[0] == "--container-image=a.sqsh"
-    assert "/data/my set:/mnt/dataset:ro,/code:/mnt/project," in words[1]
-    assert words[3] == "--container-env=CUDA_DEVICE_ORDER,CUDA_VISIBLE_DEVICES,HF_TOKEN,MY_TOKEN"
 
 
 def test_the_built_in_trainer_sees_mount_points_where_there_are_some() -> None:
@@ -282,6 +281,12 @@ def test_the_built_in_trainer_sees_mount_points_where_there_are_some() -> None:
         ({"runtime": "podman", "image": "rootfs:/x"}, "needs the name of an image"),
         ({"runtime": "bubblewrap", "image": "a:1"}, "rootfs:/path"),
         ({"image": "rootfs:x"}, "absolute path"),
+        ({"runtime": "pyxis", "image": "a:1"}, r"option of Slurm's srun: add \[cluster\]"),
+        ({"runtime": "docker", "cluster": SLURM, "image": "a:1"}, "would take another job's"),
+        ({"runtime": "pyxis", "cluster": SLURM}, "needs the name of an image"),
+        ({"runtime": "pyxis", "cluster": SLURM, "image": "/a.sif"}, "is apptainer's"),
+        ({"runtime": "pyxis", "cluster": SLURM, "image": "a.sqsh"}, "absolute path of 'a.sqsh'"),
+        ({"runtime": "pyxis", "cluster": SLURM, "image": "oras://a/b"}, "not oras://"),
         ({"mounts": [{"source": "/a", "target": "/"}]}, "cover a folder of the system"),
         ({"mounts": [{"source": "/a", "target": "/proc"}]}, "cover a folder of the system"),
         ({"mounts": [{"source": "/a", "target": "/proc/x"}]}, "cover a folder of the system"),

@@ -21,6 +21,7 @@ from sdcore.task.spec import ClusterSpec, GpuSpec, TaskSpec
         ("--no-requeue", "write cluster.restarts"),
         ("--gres=gpu:1", "gpu.count"),
         ("--part=x", "write cluster.partition"),
+        ("--container-image=a:1", "runtime = 'pyxis'"),
     ],
 )
 def test_an_option_that_would_break_a_run_is_refused_in_words(option: str, words: str) -> None:
@@ -114,3 +115,29 @@ def test_a_step_takes_the_nodes_environment_and_cores_along() -> None:
     filled = slurm.placed(slurm.distributed(2), node_rank=1, address="10.0.0.1", port=5)
     assert filled[:8] == ["--num_machines", "2", "--machine_rank", "1", "--main_process_ip",
                           "10.0.0.1", "--main_process_port", "5"]  # fmt: skip
+
+
+def test_a_step_beside_its_caller_has_the_node_and_nothing_of_the_callers_shape() -> None:
+    """It reads its caller's shape as options of the new step, and refuses it or shrinks it."""
+    environ = {
+        "SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2", "SLURMD_NODENAME": "n2", "PATH": "/bin",
+        "SLURM_CPUS_ON_NODE": "12", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "1",
+        "SLURM_MEM_PER_NODE": "9", "SLURM_CPU_BIND_TYPE": "none", "SLURM_EXPORT_ENV": "NIL",
+        "SLURM_GPUS_PER_TASK": "2", "PYXIS_CONTAINER_NAME": "x", "PYTHONPATH": "/of/the/task",
+        "LD_LIBRARY_PATH": "/of/this/host",
+    }  # fmt: skip
+    words = ["srun", "--container-env=A,PYTHONPATH", "bash", "--container-env=LD_LIBRARY_PATH"]
+
+    argv = slurm.own_step(environ, words)
+
+    assert argv[0] == "srun"
+    assert {"--overlap", "--nodes=1", "--nodelist=n2", "--cpus-per-task=12"} <= set(argv)
+    assert argv[-3:] == words[1:]
+    kept = {"SLURM_JOB_ID", "SLURM_JOB_NUM_NODES", "SLURMD_NODENAME", "SLURM_CPUS_ON_NODE", "PATH",
+            "PYTHONPATH"}  # fmt: skip
+    assert slurm.for_step(environ, words).keys() == kept
+
+
+def test_defaults_of_pyxis_do_not_travel() -> None:
+    """They would put our own agents into a container that holds no sdtui."""
+    assert slurm.carried({"PYXIS_CONTAINER_IMAGE": "x", "A": "1"}) == {"A": "1"}

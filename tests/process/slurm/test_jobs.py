@@ -181,8 +181,11 @@ def test_a_run_that_makes_room_for_another_job_saves_and_comes_back(
     assert first["reason"].startswith("stopped by Slurm, which takes the job off its nodes")
     slurm.until(lambda: slurm.run("squeue", "-h", "-j", job, "-o", "%T").out == "")
     run.until_ranks(4, attempt=2)
-    assert slurm.sdtui("stop", "last").code == 0
+    # SIGTERM at once: srun would kill its step for it, and no rank could save.
+    assert slurm.sdtui("stop", "last", "--now").code == 0
     assert (read_json(run.dir.exit) or {})["attempt"] == 2
+    ranks = [read_json(run.dir.rank(number)) or {} for number in range(4)]
+    assert [rank["outcome"] for rank in ranks] == ["stopped"] * 4
     run.until_gone()
 
 

@@ -8,6 +8,7 @@ import shlex
 from sdcore.errors import UsageError
 from sdcore.launch import slurm
 from sdcore.launch.exporting.content import content, script
+from sdcore.launch.runtimes.choice import CONTAINERS
 from sdcore.task.spec import TaskSpec
 
 _TOKENS = {
@@ -26,13 +27,21 @@ def batch_file(task: TaskSpec, gres: str | None = None) -> str:
         gres: Slurm's name for the type of GPU, where it is known.
 
     Raises:
-        UsageError: The task has no cluster table.
+        UsageError: The task has no cluster table, or asks for a container.
     """
     if task.cluster is None:
         raise UsageError(
             "the task cannot be written for Slurm",
             cause="it has no [cluster] table",
             remedy="add --set cluster.engine=slurm, and for example --set cluster.nodes=2",
+        )
+    in_image = task.image is not None and task.command is not None and task.runtime == "auto"
+    if in_image or task.runtime in CONTAINERS:
+        wish = f"image = {task.image!r}" if in_image else f"runtime = {task.runtime!r}"
+        raise UsageError(
+            "the task cannot be written for Slurm",
+            cause=f"it asks for {wish}, and the file starts no container",
+            remedy="submit it with sdtui --run, or add --set runtime=host",
         )
     spec, inner = task.cluster, content(task, runtime="host", output=_OUTPUT)
     options = slurm.options(

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from sdcore.errors import NotReadyError
 from sdcore.launch.runtimes.facts import RuntimeFacts
-from sdcore.task.image import image_kind
+from sdcore.task.image import image_kind, unfit_for_pyxis
 from sdcore.task.spec import OUTPUT, TaskSpec
 
-CONTAINERS = ("docker", "podman", "apptainer", "enroot")
+CONTAINERS = ("docker", "podman", "apptainer", "enroot", "pyxis")
 LAYOUTS = ("bubblewrap", "unshare")
 # Absolute, not the end of another path: $HOME/output, ./output, ~/mnt/x.
 BEFORE, BEHIND = r"(?<![\w.~})-])", r"(?![\w.-])"
@@ -54,8 +54,18 @@ def candidates(task: TaskSpec) -> tuple[str, ...]:
     if kind == "rootfs":
         return LAYOUTS
     if kind == "reference":
-        return ("apptainer", "podman")
+        by_number = task.cluster is not None and task.gpu.count > 0
+        return (*_of_slurm(task), "apptainer", *(() if by_number else ("podman",)))
     return (*LAYOUTS, "host") if needs_mounts(task) else ("host",)
+
+
+def _of_slurm(task: TaskSpec) -> tuple[str, ...]:
+    """Return pyxis for a job: what srun offers here it offers on the nodes, too.
+
+    An apptainer of this machine says nothing of theirs, and a step is Slurm's to limit and clean.
+    """
+    fits = task.cluster is not None and unfit_for_pyxis(task.image or "") is None
+    return ("pyxis",) if fits else ()
 
 
 def needs_mounts(task: TaskSpec) -> bool:
@@ -95,8 +105,8 @@ def _chosen(task: TaskSpec, facts: RuntimeFacts, name: str, passed: tuple[str, .
             _unkept(task) or "no mount point can be made on this host",
             facts.program(passed[0]).remedy or _GET_MOUNTS,
         )
-    return Choice(name, ("it makes the mount points" if name in LAYOUTS else "it runs the image")
-                  + instead)  # fmt: skip
+    does = "it runs the image" + (" in a step of the job" if name == "pyxis" else "")
+    return Choice(name, ("it makes the mount points" if name in LAYOUTS else does) + instead)
 
 
 def _unkept(task: TaskSpec) -> str | None:
@@ -125,6 +135,7 @@ def _none(task: TaskSpec, facts: RuntimeFacts, names: tuple[str, ...]) -> NotRea
         "podman": "install podman, or use --set runtime=auto",
         "apptainer": "install apptainer, or remove `image` to use this machine's own Python",
         "enroot": "install enroot, or use --set runtime=auto",
+        "pyxis": "ask an administrator for pyxis, or use --set runtime=auto",
     }
     remedy = given or ways.get(names[0], "use --set runtime=auto")
     if kind == "reference" and task.runtime == "auto" and given is None:

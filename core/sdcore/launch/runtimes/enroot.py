@@ -1,5 +1,6 @@
-"""enroot, and pyxis, which is enroot as an option of Slurm's srun."""
+"""enroot: an image as an ordinary user's process, made for GPUs."""
 
+from sdcore.errors import NotReadyError
 from sdcore.launch.runtimes.job import Bind, Job, Wrapped
 
 # enroot has no option for the folder to start in; this one is an argument, not part of the text.
@@ -7,10 +8,21 @@ _IN_FOLDER = 'cd -- "$1" && shift && exec "$@"'
 
 
 def plan(job: Job) -> Wrapped:
-    """Return ``enroot start`` for ``job``; its image is a ``.sqsh`` file or a container's name."""
+    """Return ``enroot start`` for ``job``; its image is a ``.sqsh`` file or a container's name.
+
+    Raises:
+        NotReadyError: A variable holds a newline: what follows would become one of its own.
+    """
     assert job.image is not None, "the task was refused without one"
+    torn = next((name for name, value in job.env.items() if "\n" in value), None)
+    if torn is not None:
+        raise NotReadyError(
+            f"enroot cannot hand on env.{torn}",
+            cause="it holds a newline, and enroot keeps variables a line each",
+            remedy="write it without one, or use another runtime",
+        )
     program = job.facts.program("enroot").path or "enroot"
-    names = [*_names(job), "NVIDIA_VISIBLE_DEVICES"]
+    names = [*_names(job), *gpu_variables(job)]
     return Wrapped(
         [
             *(program, "start"),
@@ -18,27 +30,23 @@ def plan(job: Job) -> Wrapped:
             *(word for bind in job.binds for word in ("--mount", _mount(bind))),
             *(job.image, "bash", "-c", _IN_FOLDER, "sdtui", job.folder, *job.argv),
         ],
-        # Its hook shows no GPU at all without this; "void" leaves the driver out.
-        device_env={"NVIDIA_VISIBLE_DEVICES": "{uuids}" if job.gpus else "void"},
+        device_env=gpu_variables(job),
     )
 
 
-def pyxis_options(job: Job) -> list[str]:
-    """Return the options of ``srun`` that run a step of ``job`` in its image.
+def gpu_variables(job: Job) -> dict[str, str]:
+    """Return what enroot's hook reads: which devices are inside, and what of their driver.
 
-    Flags are joined by ``+`` and mounts by commas, which no path of a task may hold. The step's
-    environment is srun's: the named variables replace what the image sets.
+    Without a word of the first there is no GPU at all, without one of the second no CUDA. A
+    cluster numbers the job's devices in ``CUDA_VISIBLE_DEVICES``, and with fewer of them inside
+    the numbers would be others'; the job's are ``all`` there are, or the numbers choose.
     """
-    assert job.image is not None, "the task was refused without one"
-    mounts = ",".join(
-        f"{bind.source}:{bind.target}" + (":ro" if bind.read_only else "") for bind in job.binds
-    )
-    return [
-        f"--container-image={job.image}",
-        f"--container-mounts={mounts}",
-        f"--container-workdir={job.folder}",
-        f"--container-env={','.join(_names(job))}",
-    ]
+    devices = "all" if job.given else "{uuids}"
+    wanted = job.env.get("NVIDIA_DRIVER_CAPABILITIES", "compute,utility")
+    return {
+        "NVIDIA_VISIBLE_DEVICES": devices if job.gpus else "void",
+        "NVIDIA_DRIVER_CAPABILITIES": wanted,
+    }
 
 
 def _names(job: Job) -> list[str]:

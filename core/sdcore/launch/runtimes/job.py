@@ -31,6 +31,8 @@ class Job:
         image: What follows ``rootfs:``, or the image's name; None for the host's own root.
         name: Of the container, unique on this host.
         gpus: How many devices it will get.
+        given: A cluster gives the devices, by its own numbers.
+        log: Where the command may write by itself; None where several nodes write one log.
         facts: Of the host.
     """
 
@@ -42,6 +44,8 @@ class Job:
     image: str | None = None
     name: str = "sdtui"
     gpus: int = 0
+    given: bool = False
+    log: str | None = None
     facts: RuntimeFacts = field(default_factory=RuntimeFacts)
 
 

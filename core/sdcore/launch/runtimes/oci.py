@@ -10,28 +10,50 @@ Nothing but bash itself is used: an image may hold no other program.
 
 from sdcore.launch.runtimes.job import Bind, Job
 
-TELL_ALL = r"""
+# Starts its arguments, and passes a SIGTERM on to every process of which ``mine`` is true. A shell
+# dies of it and leaves its trainer to save, so the end waits for all that were told.
+TELLING = r"""
 words() { mapfile -d '' -t w 2>/dev/null < "/proc/$1/cmdline" && printf '%s ' "${w[@]}"; }
-parent() { read -r line 2>/dev/null < "/proc/$1/stat" && set -- ${line##*) } && printf %s "$2"; }
+origin() {
+  read -r line 2>/dev/null < "/proc/$1/stat" && set -- ${line##*) } && printf %s "$2 ${20} $1"
+}
+told=' '
 tell() {
-  told=()
+  new=()
   for each in /proc/[0-9]*; do
     pid=${each#/proc/}
     { [ "$pid" -le 1 ] || [ "$pid" = $$ ]; } && continue
+    mine "$pid" || continue
+    set -- $(origin "$pid")
+    case $told in *" $pid:$2 "*) continue ;; esac
     said=$(words "$pid")
     case $said in
-      *python*) [ "$said" = "$(words "$(parent "$pid")")" ] && continue ;;
+      *python*) [ "$said" = "$(words "$1")" ] && continue ;;
     esac
-    told+=("$pid")
+    told+="$pid:$2 "
+    new+=("$pid")
   done
-  for pid in "${told[@]}"; do kill -TERM "$pid" 2>/dev/null; done
+  for pid in "${new[@]}"; do kill -TERM "$pid" 2>/dev/null; done
+}
+saving() {
+  for each in $told; do
+    set -- $(origin "${each%:*}")
+    [ "$2" = "${each#*:}" ] && [ "$3" != Z ] && return 0
+  done
+  return 1
 }
 trap tell TERM
 "$@" &
 child=$!
 while kill -0 "$child" 2>/dev/null; do wait "$child"; done
 wait "$child"
+code=$?
+exec {never}<> <(:)
+while saving; do read -rt 0.2 -u "$never"; [ $? -gt 128 ] || sleep 0.2; done
+exit "$code"
 """
+# In a container with a pid namespace of its own, all but its first process.
+TELL_ALL = "mine() { :; }" + TELLING
 
 
 def started(argv: list[str]) -> list[str]:

@@ -5,6 +5,7 @@ security modules, a docker client may have no daemon. So each is tried, bubblewr
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,14 +13,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sdcore.launch.inside import Inside
-from sdcore.launch.runtimes import apptainer
+from sdcore.launch.runtimes import apptainer, pyxis
 from sdcore.launch.runtimes.choice import CONTAINERS, LAYOUTS, candidates
 from sdcore.launch.runtimes.facts import Program, RuntimeFacts, Tree
 from sdcore.launch.runtimes.layout import wanted_paths
 from sdcore.launch.runtimes.looking import look
 from sdcore.launch.runtimes.unshare import ENTER
 from sdcore.runs.paths import RunDir
-from sdcore.task.image import image_kind
+from sdcore.task.image import image_kind, is_file
 from sdcore.task.spec import TaskSpec
 from sdcore.text import clean_line, from_home
 
@@ -158,6 +159,23 @@ def _simple(name: str, *question: str) -> Callable[[], Program]:
     return probe
 
 
+def _pyxis() -> Program:
+    """Ask srun, which lists the options of the cluster's plugins."""
+    path = shutil.which("srun")
+    if path is None:
+        return Program(trouble="srun is not on PATH")
+    code, told, words = _ask([path, "--help"])
+    if code != 0:
+        return Program(path, _last_line(words))
+    offered = set(re.findall(r"--[a-z][a-z-]+", told))
+    lacking = [option for option in pyxis.OPTIONS if option not in offered]
+    if not lacking:
+        return Program(path)
+    if lacking == list(pyxis.OPTIONS):
+        return Program(path, "this cluster's srun has no --container-image")
+    return Program(path, f"the cluster's pyxis is too old: it has no {lacking[0]}")
+
+
 _PROBES: dict[str, Callable[[], Program]] = {
     "bubblewrap": _bubblewrap,
     "unshare": _unshare,
@@ -165,6 +183,7 @@ _PROBES: dict[str, Callable[[], Program]] = {
     "podman": _simple("podman", "version", "--format", "{{.Client.Version}}"),
     "apptainer": _simple("apptainer", "version"),
     "enroot": _simple("enroot", "version"),
+    "pyxis": _pyxis,
 }
 
 
@@ -197,7 +216,8 @@ def _missing_image(runtime: str | None, programs: dict[str, Program], task: Task
         code, _, _ = _ask([path, "image", "inspect", task.image])
         return None if code == 0 else "it is not on this machine and will be pulled at the start"
     source = apptainer.source(task.image) if runtime == "apptainer" else task.image
-    is_file = "://" not in source and ("/" in source or source.endswith((".sqsh", ".sif")))
-    if is_file and not Path(from_home(source)).exists():
+    named = "://" not in source and ("/" in source or source.endswith((".sqsh", ".sif")))
+    # To apptainer and enroot a name is a file's; to pyxis it may be a registry's.
+    if (is_file(source) if runtime == "pyxis" else named) and not Path(from_home(source)).exists():
         return "there is no such file"
     return None

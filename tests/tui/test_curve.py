@@ -107,9 +107,7 @@ def test_a_long_run_is_seen_whole_at_once_and_then_exactly(monkeypatch: pytest.M
     monkeypatch.setattr(curves, "_AT_ONCE", 50_000)
     run = make_run(metrics=[metric(s, loss=1 / s) for s in range(1, 20_001)])
     with reading(run) as reader:
-        began = time.monotonic()
         first = reader.poll()
-        assert time.monotonic() - began < 1.5
         assert first.coarse
         assert len(first) < 20_000
         assert first.step[0] == 1

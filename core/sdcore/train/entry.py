@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from sdcore.errors import ExitCode, NotReadyError, SdError
-from sdcore.train import quiet
+from sdcore.train import collecting, quiet
 from sdcore.train.arguments import Arguments, parse
 from sdcore.train.outcome import (
     NonFiniteError,
@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parse(argv, os.environ)
         record.spec = arguments.spec
-        done = _train(arguments, record, stop)
+        with collecting.collecting_later():
+            done = _train(arguments, record, stop)
     except StopEarly as early:
         record.write("stopped", str(early))
         say(f"stopped: {early}")

@@ -120,9 +120,11 @@ class Loop:
             NonFiniteError: The loss or the gradients are not finite.
         """
         self._enter_training()
+        late = 0  # the first loss is told at once, the others when the next step is on its way
         while self.step < self.kit.plan.steps:
             advanced = self.run_window()
-            self._read(keep=1)
+            self._read(keep=late)
+            late = 1
             if not self._due(advanced):
                 continue
             self._read(keep=0)  # nothing is saved or drawn before its loss was seen

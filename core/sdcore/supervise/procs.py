@@ -147,7 +147,8 @@ class Terminator:
     A second SIGTERM makes many programs give up the save that the first one began. And a loader
     worker that gets one takes its trainer down in the middle of the save (torch raises "worker
     killed by signal" there): a process that Python forked as its helper is left to its parent,
-    until the parent is gone.
+    until the parent is gone. So is what a program starts after it was told: it may be the save
+    (``trap 'cp -r ... /output' TERM``).
 
     Args:
         root: Whose descendants.
@@ -172,10 +173,13 @@ class Terminator:
     def __call__(self) -> None:
         """Signal whoever has not been told; call it again for those who come later."""
         found = {each.pid: each for each in below(self._root) if each.pid not in self._spare}
+        before = frozenset(self._told)
         for each in found.values():
             if (each.pid, each.ticks) in self._told or not self._is_meant(each.pid, found):
                 continue
-            if each.parent in found and _is_helper(each.pid, each.parent):
+            parent = found.get(each.parent)
+            answers = parent is not None and (parent.pid, parent.ticks) in before
+            if answers or (parent is not None and _is_helper(each.pid, parent.pid)):
                 continue
             if _ignores(each.pid, signal.SIGTERM):
                 continue  # lost on it now; bubblewrap's child takes it in a few milliseconds

@@ -126,6 +126,32 @@ def test_the_workers_of_a_trainer_are_left_to_it_while_it_saves(bench: Bench) ->
     assert run.survivors() == []
 
 
+def test_what_a_program_starts_to_save_with_is_left_to_it(bench: Bench) -> None:
+    """``trap 'cp -r work /output' TERM`` lost its copy: the copying was told to end, too."""
+    script = "trap 'sleep 0.8 && touch saved; exit 4' TERM; echo up; while :; do sleep 0.05; done"
+    run = begin(bench, ["bash", "-c", script], term_grace_s=20.0)
+    requests.ask(run.dir, "stop", "sdtui stop")
+    record = run.exit()
+    assert (bench.home / "saved").exists()
+    assert record["code"] == 4
+
+
+def test_what_an_ended_program_had_just_started_is_ended_too(bench: Bench) -> None:
+    """Its parent is gone and cannot take care of it: it would use up the grace."""
+    late = "import time; print('late'); time.sleep(60)"
+    first = (
+        "import os, signal, subprocess, sys, time\n"
+        "def leave(*_):\n"
+        f"  subprocess.Popen([sys.executable, '-I', '-S', '-c', {late!r}])\n"
+        "  time.sleep(0.3); os._exit(3)\n"
+        "signal.signal(15, leave); print('up'); time.sleep(60)"
+    )
+    run = begin(bench, python(first), term_grace_s=50.0)
+    requests.ask(run.dir, "stop", "sdtui stop")
+    assert run.exit(20.0)["code"] == 3
+    assert run.survivors() == []
+
+
 def test_a_host_that_shuts_down_lets_the_trainer_save(bench: Bench) -> None:
     """Systemd sends SIGTERM to every process of a session; the guard must not panic at it."""
     run = begin(bench, cooperative=True, stop_grace_s=300.0)

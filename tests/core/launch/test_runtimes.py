@@ -194,7 +194,7 @@ def test_a_container_gets_mounts_ids_and_variables_and_no_secret_is_an_argument(
         "docker": ["type=bind,src=/data/my set,dst=/mnt/dataset,readonly", "--user\n1000:1001",
                    "--env\nMY_TOKEN", "--env\nHF_TOKEN", "--init", "--workdir\n/mnt/project"],
         "podman": ["type=bind,src=/data/my set,dst=/mnt/dataset,readonly", "--userns=keep-id",
-                   "--env\nNOTE", "--init", "--workdir\n/mnt/project"],
+                   "--env\nNOTE", "--workdir\n/mnt/project"],
         "apptainer": ["/data/my set:/mnt/dataset:ro", "--cleanenv", "--no-eval", "--nv",
                       "--pwd\n/mnt/project", "docker://team/sd:1"],
         "enroot": ["/data/my set:/mnt/dataset:none:x-create=dir,bind,ro", "--env\nMY_TOKEN"],

@@ -7,8 +7,10 @@ from sdcore.launch.runtimes.oci import run_words
 def plan(job: Job) -> Wrapped:
     """Return ``podman run`` for ``job``."""
     program = job.facts.program("podman").path or "podman"
-    before = [program, "run", "--rm", "--init", "--name", job.name]
-    user = ["--userns=keep-id", "--security-opt=label=disable"]
+    before = [program, "run", "--rm", "--name", job.name]
+    # Root has no ids to keep: podman refuses the option.
+    user = ["--userns=keep-id"] if job.facts.uid else []
+    user.append("--security-opt=label=disable")
     return Wrapped(
         [*before, *user, *run_words(job)],
         term_to="launcher",

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help demo test test-slurm check kills bench bench-console locale screenshots clean
+.PHONY: help demo test test-slurm test-skypilot check kills bench bench-console locale screenshots clean
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -28,6 +28,18 @@ test: $(STAMP) ## set up and run the test suite, about 10 minutes on 2 cores: th
 
 test-slurm: $(STAMP) ## runs on a two-node Slurm of this machine's own; needs Debian's slurm-wlm
 	$(BIN)/python -m pytest -n 2 -rs tests/process/slurm
+
+# SkyPilot needs an older click than ours: an environment of its own, about 460 MB.
+SKY := .venv-skypilot
+$(SKY)/.ready:
+	@echo "setting up $(SKY): a minute or two, the first time"
+	@$(PYTHON) -m venv $(SKY)
+	@$(SKY)/bin/python -m pip install --quiet --disable-pip-version-check skypilot==0.14.1
+	@touch $@
+
+test-skypilot: $(STAMP) $(SKY)/.ready ## exported task files, read by SkyPilot's own parser
+	SKYPILOT_PYTHON=$(CURDIR)/$(SKY)/bin/python $(BIN)/python -m pytest -k skypilot \
+		tests/core/launch/test_exported_files.py
 
 check: $(STAMP) ## the quick half: format, lint, types, layers
 	$(BIN)/ruff format --check
@@ -53,4 +65,4 @@ screenshots: $(STAMP) ## take the README's pictures anew
 	$(BIN)/python tools/screenshots.py
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(SKY) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

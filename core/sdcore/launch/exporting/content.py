@@ -2,9 +2,10 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sdcore.errors import UsageError
 from sdcore.launch.planner import bare
@@ -74,10 +75,45 @@ def needs_image(task: TaskSpec, engine: str) -> str:
     return task.image
 
 
-def label(name: str, limit: int = 50) -> str:
-    """Return ``name`` as a DNS label: small letters, digits and dashes."""
-    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:limit].strip("-")
-    return plain or "task"
+def label(name: str, limit: int) -> str:
+    """Return ``name`` as a DNS label (RFC 1035): small letters, digits and dashes."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    if not plain[:1].isalpha():
+        plain = f"task-{plain}"
+    return plain[:limit].strip("-")
+
+
+def to_yaml(documents: Sequence[Mapping[str, Any]]) -> str:
+    """Return documents that are read back as they are, whatever stands in a value."""
+    import yaml  # noqa: PLC0415  # only here
+
+    class Dumper(yaml.SafeDumper):  # type: ignore[misc]
+        pass
+
+    def write(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+        # YAML's own line breaks come back as spaces, unless they are escaped.
+        style = '"' if set(text) & set("\x85\u2028\u2029") else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+    Dumper.add_representer(str, write)
+    text: str = yaml.dump_all(
+        documents, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=1000
+    )
+    return text
+
+
+def not_written(task: TaskSpec, written: Collection[str]) -> str:
+    """Return a comment on what the task asks for and the file does not say; empty if nothing.
+
+    Args:
+        task: The task.
+        written: Names of the settings of ``cluster`` and ``gpu`` that the file carries.
+    """
+    asked = {f"gpu.{name}" for name in ("type", "share") if getattr(task.gpu, name)}
+    if task.cluster:
+        asked |= {f"cluster.{name}" for name in task.cluster.model_fields_set}
+    left = sorted(asked - {"cluster.engine", "cluster.nodes", *written})
+    return f"# Not in this file, and nothing else does it: {', '.join(left)}.\n" if left else ""
 
 
 def script(words: Sequence[str]) -> str:

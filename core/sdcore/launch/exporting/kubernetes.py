@@ -6,10 +6,20 @@ Values are quoted by the YAML library; secrets are references to a Secret that m
 from typing import Any
 
 from sdcore.launch import slurm
-from sdcore.launch.exporting.content import Content, content, label, needs_image
+from sdcore.launch.exporting.content import (
+    Content,
+    content,
+    label,
+    needs_image,
+    not_written,
+    to_yaml,
+)
 from sdcore.task.spec import OUTPUT, TaskSpec
 
 _PORT = 29500
+_WRITTEN = ("cluster.restarts", "cluster.cpus_per_task", "cluster.mem")
+# A volume is named after both; a DNS label has 63 characters.
+_NAME_LENGTH, _PLACE_LENGTH = 40, 18
 
 
 def job_file(task: TaskSpec) -> str:
@@ -18,9 +28,7 @@ def job_file(task: TaskSpec) -> str:
     Raises:
         UsageError: The task names no image.
     """
-    import yaml  # noqa: PLC0415  # only here
-
-    image, name = needs_image(task, "Kubernetes"), label(task.name)
+    image, name = needs_image(task, "Kubernetes"), label(task.name, _NAME_LENGTH)
     inner = content(task, runtime="docker")
     nodes = task.cluster.nodes if task.cluster else 1
     parts = [_job(task, image, name, inner, nodes)]
@@ -30,20 +38,33 @@ def job_file(task: TaskSpec) -> str:
     claims = ", ".join([*_claims(task, name).values(), f"{name}-output"])
     head += f"# It needs the persistent volume claims {claims}"
     head += f" and the secret {name}-secrets.\n" if inner.secrets else ".\n"
-    text: str = yaml.safe_dump_all(parts, sort_keys=False, allow_unicode=True, width=1000)
-    return head + text
+    if nodes > 1:
+        head += f"# All machines write to {name}-output: its access mode is ReadWriteMany.\n"
+    head += not_written(task, _WRITTEN)
+    return head + to_yaml(parts)
 
 
 def _service(name: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
-        "spec": {"clusterIP": "None", "selector": {"job-name": name}},
+        # A machine asks for the address of the first one before that one is ready.
+        "spec": {
+            "clusterIP": "None", "selector": {"job-name": name}, "publishNotReadyAddresses": True,
+        },
     }  # fmt: skip
 
 
 def _claims(task: TaskSpec, name: str) -> dict[str, str]:
-    """Return the claim for each mount target."""
-    return {m.target: f"{name}-{label(m.target.strip('/').split('/')[-1])}" for m in task.mounts}
+    """Return the claim for each mount target, each another one, and none that of the results."""
+    found: dict[str, str] = {}
+    taken = {f"{name}-output"}
+    for mount in task.mounts:
+        place = label(mount.target.rpartition("/")[2], _PLACE_LENGTH)
+        names = (f"{name}-{place}{number}" for number in ("", *range(2, len(task.mounts) + 2)))
+        claim = next(each for each in names if each not in taken)
+        taken.add(claim)
+        found[mount.target] = claim
+    return found
 
 
 def _job(task: TaskSpec, image: str, name: str, inner: Content, nodes: int) -> dict[str, Any]:
@@ -105,7 +126,7 @@ def _resources(task: TaskSpec) -> dict[str, str]:
     wanted = {"nvidia.com/gpu": str(task.gpu.count)} if task.gpu.count else {}
     if task.cluster and task.cluster.cpus_per_task:
         wanted["cpu"] = str(task.cluster.cpus_per_task)
-    if task.cluster and task.cluster.mem:
+    if task.cluster and task.cluster.mem and task.cluster.mem.strip("0KMGT"):  # 0: all there is
         mem = task.cluster.mem  # Slurm's suffixes are powers of two; without one it is megabytes
         wanted["memory"] = f"{mem}i" if mem[-1].isalpha() else f"{mem}Mi"
     return wanted

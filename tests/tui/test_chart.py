@@ -52,7 +52,7 @@ def curve(loss: "list[float] | np.ndarray") -> Curve:
 def snapshot(of: Curve, **changes: Any) -> RunSnapshot:
     status = Status("20260806-070640-a", "a", "running", total=changes.pop("total", None))
     made = RunSnapshot(RunDir(Path("/nowhere/a")), status, of, (), GpuView(), (), ())
-    return replace(made, **changes)
+    return made._replace(**changes)
 
 
 class Bare(App[None]):
@@ -161,7 +161,7 @@ def test_the_same_snapshot_is_not_drawn_twice(monkeypatch: pytest.MonkeyPatch) -
         app.chart.show(shown)
         await pilot.pause()
         monkeypatch.setattr(LossChart, "draw", lambda _self: pytest.fail("drawn again"))
-        app.chart.show(replace(shown))
+        app.chart.show(shown._replace())
         monkeypatch.undo()
 
     play(story)

@@ -54,6 +54,17 @@ def test_no_reading_command_loads_the_console_or_torch(arguments: list[str]) -> 
     assert modules_after(*arguments) & set(HEAVY) == set()
 
 
+def test_asyncio_without_ssl_leaves_ssl_to_who_wants_it() -> None:
+    """A name that stays blocked would fail in whatever is imported hours later."""
+    probe = (
+        "import sys\nfrom sdtui.opening import import_asyncio\n"
+        "import_asyncio()\nassert 'ssl' not in sys.modules\n"
+        "import asyncio, ssl\nasyncio.run(asyncio.sleep(0))\nprint(bool(ssl.OPENSSL_VERSION))"
+    )
+    run = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert run.stdout == "True\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

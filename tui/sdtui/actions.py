@@ -16,7 +16,6 @@ from sdcore.runs.fields import Fields, read_fields
 from sdcore.runs.paths import RunDir, step_folders
 from sdcore.runs.status import Status, read_status
 from sdcore.runs.store import remove_run
-from sdcore.supervise.wishes import ask_end
 from sdcore.text import clean_line
 from sdtui import phrases
 from sdtui.language import _, ngettext
@@ -41,6 +40,13 @@ def _in_background(app: "SdTui", act: Callable[[], None]) -> None:
             app.hub.look()
 
     app.run_worker(work, thread=True, group="actions")
+
+
+def _ask_end(run: RunDir, kind: requests.Kind) -> bool:
+    """Ask for a run's end; False where the wish is there already, see ``ask_end``."""
+    from sdcore.supervise.wishes import ask_end  # noqa: PLC0415  # not before the first picture
+
+    return ask_end(run, kind, by=BY)
 
 
 def as_told(error: SdError | OSError) -> SdError:
@@ -117,7 +123,7 @@ def _begin_stop(app: "SdTui", status: Status) -> None:
         body = _("It runs a start command of its own, which cannot be asked to save: it gets "
                  "SIGTERM, and SIGKILL half a minute later.")  # fmt: skip
         app.call_from_thread(_confirm, app, title, body, lambda: _ask(app, status, "stop"))
-    elif ask_end(run, "stop", by=BY):
+    elif _ask_end(run, "stop"):
         app.call_from_thread(_say, app, _asked_words(status))
     else:
         app.call_from_thread(_offer_rung, app, status, "term")
@@ -133,7 +139,7 @@ def _asked_words(status: Status) -> str:
 
 
 def _ask_all(app: "SdTui", runs: Iterable[Status]) -> None:
-    asked = [status for status in runs if ask_end(app.hub.run_of(status.id), "stop", by=BY)]
+    asked = [status for status in runs if _ask_end(app.hub.run_of(status.id), "stop")]
     words = ngettext("{n} run is asked to stop", "{n} runs are asked to stop", len(asked))
     app.call_from_thread(_say, app, words.format(n=len(asked)))
 
@@ -171,7 +177,7 @@ def _ask(app: "SdTui", status: Status, kind: requests.Kind) -> None:
         words = words.format(name=now.name, state=phrases.state_name(now.state))
         app.call_from_thread(_say, app, words)
     else:
-        ask_end(run, kind, by=BY)
+        _ask_end(run, kind)
 
 
 # Wishes to the trainer.

@@ -282,7 +282,7 @@ class SdTui(Wire):
     def open_run(self, id_: str, mode: str = "run") -> None:
         """Follow a run in full and show it."""
         self.hub.open(id_)
-        self.view = replace(self.view, run=None)
+        self.view = self.view._replace(run=None)
         self.switch_mode(mode)
 
     def edit_task(self, source: str | None, *, fresh_name: bool = False) -> None:

@@ -3,7 +3,7 @@
 import os
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,25 +33,31 @@ class PatternMask(Mask):
         return _SHAPED.sub(MASK, text)
 
 
-def mask_of(run: RunDir) -> Mask:
+def mask_of(run: RunDir, own: Sequence[str] | None = None) -> Mask:
     """Return what masks the secrets in the run's environment table and in our own environment.
 
     The second covers a token that the launching shell passed on, as long as it is set here too.
     Of a task that cannot be read its secrets are not known: then their looks have to do.
+
+    Args:
+        run: The run.
+        own: ``own_secrets``, from who asks for many runs.
     """
+    own = own_secrets() if own is None else own
     try:
         text = read_plain(run.task).decode("utf-8", "replace")
     except OSError:
-        return PatternMask(_own())
+        return PatternMask(own)
     try:
         table = tomllib.loads(text).get("env", {})
-        return Mask([*_secrets(table.items()), *_own()])
+        return Mask([*_secrets(table.items()), *own])
     except (ValueError, RecursionError, AttributeError):  # no TOML, or no table
         damaged = (found[2].strip("\"'") for found in _ASSIGNED.finditer(text))
-        return PatternMask([*(value for value in damaged if value != MASK), *_own()])
+        return PatternMask([*(value for value in damaged if value != MASK), *own])
 
 
-def _own() -> list[str]:
+def own_secrets() -> list[str]:
+    """Return the values of our environment that no output may show."""
     return _secrets(os.environ.items())
 
 

@@ -7,8 +7,7 @@ known state stands, said to be that; a run is never called over because nobody a
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sdcore.runs.fields import Fields, read_fields
 from sdcore.runs.files import write_json
@@ -51,8 +50,7 @@ _ENDS = {
 Verdict = Literal["queued", "runs", "ending", "unknown", "gone"]
 
 
-@dataclass(frozen=True, slots=True)
-class JobView:
+class JobView(NamedTuple):
     """What is known of the job of a run.
 
     Attributes:

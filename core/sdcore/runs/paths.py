@@ -71,7 +71,7 @@ class RunDir:
     def created(self) -> datetime:
         """When the run was made, by its id, UTC; the epoch for a foreign folder name."""
         try:
-            local = datetime.strptime(self.id[:15], "%Y%m%d-%H%M%S").astimezone()
+            local = datetime.fromisoformat(self.id[:15].replace("-", "T", 1)).astimezone()
         except ValueError:
             return datetime.fromtimestamp(0, UTC)
         return local.astimezone(UTC)

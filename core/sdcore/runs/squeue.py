@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sdcore.text import clean_line
 
@@ -19,8 +19,7 @@ _FIELDS = "%i|%T|%r|%N|%e|%S"
 _PREFIXES = ("SQUEUE_", "SLURM_")
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """A job as Slurm tells of it; times in seconds since the epoch.
 
     Attributes:
@@ -40,8 +39,7 @@ class Job:
     start: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What squeue said.
 
     Attributes:

@@ -1,19 +1,18 @@
 """The state of every run, read often and cheaply: a run that is over is not read again."""
 
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sdcore.runs.logs import Mask
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import Status, read_status
 from sdcore.runs.store import all_runs
-from sdtui.secrets import mask_of, masked_status, tells
+from sdtui.secrets import mask_of, masked_status, own_secrets, tells
 
 _LOST_S = 5.0  # an interrupted run may be resumed, but nothing of it changes by itself
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(NamedTuple):
     status: Status
     exit: tuple[int, int] | None  # mtime in ns and inode of exit.json
     read: float
@@ -25,6 +24,7 @@ class Catalogue:
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
+        self._own = own_secrets()
 
     def poll(self) -> tuple[Status, ...]:
         """Return every run's status, newest first."""
@@ -41,7 +41,7 @@ class Catalogue:
                 return known
         status, mask = read_status(run), known.mask if known is not None else None
         if tells(status):
-            mask = mask or mask_of(run)
+            mask = mask or mask_of(run, self._own)
             status = masked_status(status, mask)
         return _Known(status, exit_, now, mask)
 

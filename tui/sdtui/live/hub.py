@@ -6,7 +6,6 @@ comes a tick later. It posts only what differs from the last view, so an idle co
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from sdcore.errors import SdError
@@ -127,7 +126,7 @@ class Hub:
             self._close(self._reader)
             self._reader = _reader_of(wish) if wish else None
             # The old run must not stand on the screen while the new one is read.
-            self._view = replace(self._view, run=None)
+            self._view = self._view._replace(run=None)
         view = View(
             runs=self._catalogue.poll(),
             run=self._reader.poll() if self._reader else None,

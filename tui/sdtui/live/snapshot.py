@@ -1,7 +1,6 @@
 """What the widgets render: immutable pictures of runs at one moment."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import Status
@@ -13,8 +12,7 @@ if TYPE_CHECKING:  # NumPy costs the first paint 110 ms, and the list of tasks n
     from sdtui.live.samples import SampleSet
 
 
-@dataclass(frozen=True, slots=True)
-class RunSnapshot:
+class RunSnapshot(NamedTuple):
     """All that the screens show of the open run.
 
     Attributes:
@@ -36,8 +34,7 @@ class RunSnapshot:
     checkpoints: "tuple[Checkpoint, ...]"
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """One look at everything; equal views draw the same screen.
 
     Attributes:

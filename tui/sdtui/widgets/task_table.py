@@ -174,6 +174,7 @@ class TaskTable(Scrolled, can_focus=True):
         self._marked = frozenset[str]()
         self._sort: tuple[str, bool] = ("age", False)
         self._drawn: dict[int, Strip] = {}  # by row of the widget, as they stand on the screen
+        self._drawn_for = 0, 0  # the width and the first run they were drawn for
         self._styles: dict[str, Style] = {}
         self._now = time.time()
 
@@ -207,6 +208,7 @@ class TaskTable(Scrolled, can_focus=True):
 
     def _refresh_changed(self) -> None:
         """Send only the rows that look other than they stand on the screen."""
+        self._drawn_for = self.size.width, self._top
         for y in range(self.size.height):
             strip = self._strip(y)
             if self._drawn.get(y) != strip:
@@ -214,9 +216,10 @@ class TaskTable(Scrolled, can_focus=True):
                 self.refresh(Region(0, y, self.size.width, 1))
 
     def on_resize(self) -> None:
-        """Other columns fit now."""
-        self._drawn.clear()
+        """Other columns fit now, or another part of the list; not so at the first size."""
         self._follow()
+        if self._drawn_for != (self.size.width, self._top):
+            self._drawn.clear()
 
     def notify_style_update(self) -> None:
         """Other colours count now."""

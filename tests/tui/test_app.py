@@ -1,5 +1,7 @@
 """The console as a whole: its bars, boxes and ways from screen to screen."""
 
+import time
+
 import pytest
 
 from sdcore.errors import UsageError
@@ -7,6 +9,7 @@ from sdtui.settings import Settings, load_settings
 from sdtui.theme import THEMES
 from sdtui.widgets.bars import TopBar
 from sdtui.widgets.lines import Lines
+from sdtui.widgets.log_view import LogView
 from support.console import SIZES, Driven, drive
 from support.fake_runs import exit_record, make_run, metric, sdtui
 
@@ -197,5 +200,43 @@ def test_the_help_can_be_read_to_its_end() -> None:
         assert last not in it.text()
         await it.press("end")
         await it.until(last)
+
+    drive(story)
+
+
+def test_a_screen_is_composed_behind_the_one_in_front_and_is_whole_when_it_is_shown() -> None:
+    """Composed at its first key it would come late; composed wrongly it would take the keys."""
+    run = make_run("20260806-070600-r", exit=exit_record(), metrics=[metric(1)], log=b"a line\n")
+    dark, light = (set(theme.variables.values()) for theme in THEMES[:2])
+
+    async def story(it: Driven) -> None:
+        await it.press("3")
+        await it.until("train_loss")
+        front, focused = it.app.screen, it.app.focused
+        for mode in ("log", "gpu", "images"):
+            it.app.compose_ahead(["log", "gpu", "images"], typed=0.0)
+            assert mode in it.app._screen_stacks
+        log = it.app._screen_stacks["log"][0]
+        await it.until(lambda: bool(log.query(LogView)))
+        await it.pilot.pause(0.3)
+        assert (it.app.screen, it.app.focused) == (front, focused)
+        assert it.app.hub_run == run
+        it.app.change_settings(theme=THEMES[1].name)
+        await it.pilot.resize_terminal(100, 30)
+        await it.press("4")
+        await it.until("a line")
+        assert it.app.screen is log
+        assert it.app.focused is log.query_one(LogView)
+        await it.until(lambda: bool(_colours(it) & light) and not _colours(it) & (dark - light))
+        await it.press("6")
+        await it.until("Images")
+
+    drive(story, (140, 40))
+
+
+def test_nothing_is_composed_while_somebody_types() -> None:
+    async def story(it: Driven) -> None:
+        it.app.compose_ahead(["log"], typed=time.monotonic())
+        assert "log" not in it.app._screen_stacks
 
     drive(story)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, cast
-from weakref import WeakKeyDictionary
 
 from textual.binding import Binding, BindingType
 from textual.events import Event, InputEvent
@@ -24,6 +23,7 @@ from sdcore.errors import SdError
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import LIVE
 from sdtui import language
+from sdtui.front import Front
 from sdtui.language import N_, _
 from sdtui.live.hub import Hub, Listener
 from sdtui.live.snapshot import View
@@ -33,7 +33,7 @@ from sdtui.settings import Keeper, Settings, without
 from sdtui.theme import THEMES, variables_for
 from sdtui.tidying import Tidier
 from sdtui.widgets.bars import SCREENS
-from sdtui.wire import METER, CountingDriver, Wire
+from sdtui.wire import METER, CountingDriver
 
 _HOME = "tasks"
 _STYLES = Path(__file__).parent / "styles"
@@ -53,7 +53,7 @@ def _screen(mode: str) -> Callable[[], Screen[Any]]:
     return make
 
 
-class SdTui(Wire):
+class SdTui(Front):
     """The console. ``run`` returns the runs that go on after it is left."""
 
     TITLE = "sdtui"
@@ -129,22 +129,6 @@ class SdTui(Wire):
         # Textual has its styles from before it knew our themes: parsed only once with these.
         self.stylesheet.set_variables(self.get_css_variables())
         self._styled_for = self.theme
-        self._screens_styled: WeakKeyDictionary[Screen[Any], str] = WeakKeyDictionary()
-
-    def refresh_css(self, animate: bool = True) -> None:
-        """Style what is open anew, but only what is still in the colours of another theme.
-
-        Textual asks for it also where a screen is merely shown, and parses every style for it.
-        """
-        if self._styled_for != self.theme:
-            self._styled_for = self.theme
-            super().refresh_css(animate=animate)
-            self._screens_styled |= dict.fromkeys(self.screen_stack, self.theme)
-        for screen in self.screen_stack:
-            if self._screens_styled.setdefault(screen, self.theme) != self.theme:
-                self._screens_styled[screen] = self.theme
-                self.stylesheet.update(screen, animate=animate)
-                screen.refresh(layout=True)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Lend our own colours to the themes that do not define them."""
@@ -247,6 +231,7 @@ class SdTui(Wire):
 
     def _look_round(self) -> None:
         self._draw_bars()
+        self.compose_ahead(("log", "gpu", "images") if self.hub_run else (), self._typed)
         if self._tidier is not None:
             self._tidier.tidy(self._typed)
 

@@ -1,7 +1,7 @@
 """Between Textual and the terminal: sends changed cells only, and counts what is sent.
 
-This is the one module that overrides private methods of Textual (``App._display``,
-``App._fatal_error`` and ``Screen._compositor_refresh``) and asks its driver for more than it
+With ``front`` this is where private methods of Textual are overridden (``App._display``,
+``App._fatal_error`` and ``Screen._compositor_refresh``), and its driver is asked for more than it
 offers; ``frames`` reads its updates. The version is pinned, tests hold both to it, and the setting
 ``frames = "stock"`` goes around them.
 """
@@ -9,7 +9,6 @@ offers; ``frames`` reads its updates. The version is pinned, tests hold both to 
 import os
 import time
 from collections import deque
-from contextlib import ExitStack
 from typing import Any
 
 from rich.color import ColorSystem
@@ -22,7 +21,6 @@ from textual.screen import Screen
 
 from sdtui.frames import Frames
 
-_HOLD_S = 0.25  # that a screen may take until it is shown as far as it is
 _WINDOW_S = 4.0  # over which the rate is told
 
 
@@ -92,7 +90,6 @@ class Wire(App[Any]):
 
     sends_changes = True
     _frames: Frames | None = None
-    _held: ExitStack | None = None  # the batch of a screen that is not drawn yet
 
     def forget_screen(self) -> None:
         """Draw every cell anew with the next frame: the terminal may show something else."""
@@ -107,23 +104,6 @@ class Wire(App[Any]):
     def on_mount(self) -> None:
         """Know nothing of the terminal after the console was suspended."""
         self.app_resume_signal.subscribe(self, lambda _app: self.forget_screen())
-
-    def delay_update(self, delay: float = _HOLD_S) -> None:
-        """Hold the picture until the screen that comes has drawn itself, at most ``delay`` seconds.
-
-        Textual holds it for a fixed time whenever the mode changes.
-        """
-        if self._held is None:
-            self._held = ExitStack()
-            self._held.callback(self.set_timer(max(delay, _HOLD_S), self.let_go).stop)
-            self._held.enter_context(self.batch_update())
-
-    def let_go(self) -> None:
-        """Show what was held back."""
-        held, self._held = self._held, None
-        if held is not None:
-            held.close()
-            self.refresh()
 
     def _fatal_error(self) -> None:
         """End with the traceback of a bug, without the values of variables: some are secrets."""

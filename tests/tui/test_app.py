@@ -3,6 +3,8 @@
 import time
 
 import pytest
+from textual.events import Key
+from textual.widgets import Input
 
 from sdcore.errors import UsageError
 from sdtui.settings import Settings, load_settings
@@ -238,5 +240,44 @@ def test_nothing_is_composed_while_somebody_types() -> None:
     async def story(it: Driven) -> None:
         it.app.compose_ahead(["log"], typed=time.monotonic())
         assert "log" not in it.app._screen_stacks
+
+    drive(story)
+
+
+def test_keys_that_come_at_once_reach_what_the_first_of_them_opens() -> None:
+    """Over a slow link ``/quick`` is one packet; its q ended the console, its 4 went to the log."""
+    make_run("20260806-070600-bird-4q", exit=exit_record(), metrics=[metric(1)], log=b"quick 4\n")
+
+    def type_at_once(it: Driven, keys: str) -> None:
+        for each in keys:
+            name = {"/": "slash", " ": "space"}.get(each, each)
+            it.app.post_message(Key(name, each))
+
+    async def story(it: Driven) -> None:
+        await it.until("bird-4q")
+        type_at_once(it, "/4q")
+        await it.until(lambda: "4q" in [field.value for field in it.app.screen.query(Input)])
+        await it.press("escape", "escape", "4")
+        await it.until("quick 4")
+        type_at_once(it, "/quick")
+        await it.until("/quick")
+        await it.press("escape", "escape")
+        type_at_once(it, "2/lr q1")
+        await it.until(
+            lambda: [i.value for i in it.app.screen.query("#training-search")] == ["lr q1"]
+        )
+        assert it.app.current_mode == "new"
+
+    drive(story, (140, 40))
+
+
+def test_a_key_without_an_answer_does_not_hold_the_others_for_ever() -> None:
+    """Its target may be gone before it comes there."""
+
+    async def story(it: Driven) -> None:
+        it.app.on_turns_passed = lambda _message: None  # type: ignore[method-assign]
+        it.app.post_message(Key("down", None))
+        it.app.post_message(Key("2", "2"))
+        await it.until(lambda: it.app.current_mode == "new")
 
     drive(story)

@@ -23,7 +23,6 @@ from sdcore.errors import SdError
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import LIVE
 from sdtui import language
-from sdtui.front import Front
 from sdtui.language import N_, _
 from sdtui.live.hub import Hub, Listener
 from sdtui.live.snapshot import View
@@ -32,6 +31,7 @@ from sdtui.screens.tasks_list import Listing
 from sdtui.settings import Keeper, Settings, without
 from sdtui.theme import THEMES, variables_for
 from sdtui.tidying import Tidier
+from sdtui.turns import Turns
 from sdtui.widgets.bars import SCREENS
 from sdtui.wire import METER, CountingDriver
 
@@ -53,7 +53,7 @@ def _screen(mode: str) -> Callable[[], Screen[Any]]:
     return make
 
 
-class SdTui(Front):
+class SdTui(Turns):
     """The console. ``run`` returns the runs that go on after it is left."""
 
     TITLE = "sdtui"
@@ -222,6 +222,11 @@ class SdTui(Front):
         """Return the open screens that can be drawn in."""
         own = [screen for screen in self.screen_stack if isinstance(screen, ConsoleScreen)]
         return [screen for screen in own if screen.whole]
+
+    @property
+    def takes_keys(self) -> bool:
+        """Not while a screen is being composed: what will have the focus is not known."""
+        return not isinstance(self.screen, ConsoleScreen) or self.screen.takes_keys
 
     async def on_event(self, event: Event) -> None:
         """Take note of what a person does."""

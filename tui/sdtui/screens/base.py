@@ -71,6 +71,11 @@ class ConsoleScreen(WireScreen):
         bars = (TopBar, KeyBar)  # the first part and the last
         return self.is_attached and self.is_mounted and all(self.query(bar) for bar in bars)
 
+    @property
+    def takes_keys(self) -> bool:
+        """Whether the next of several keys finds what it was typed for."""
+        return self.whole
+
     def compose(self) -> ComposeResult:
         """Put the bars around the body."""
         self._fit(self.app.size)

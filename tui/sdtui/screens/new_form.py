@@ -67,6 +67,11 @@ class FormScreen(ConsoleScreen):
             yield Summary()
         yield Line(id="new-help")
 
+    @property
+    def takes_keys(self) -> bool:
+        """Not before its first part is there."""
+        return super().takes_keys and bool(self.query(Section))
+
     async def arrive(self) -> None:
         """Show the open part first, then ask what it needs."""
         if not self.desk.ready:

@@ -343,6 +343,9 @@ CORE = (
     N_("pyxis cannot mount {path}"),
     N_("its name holds {sign}, which pyxis reads as a sign of its own"),
     N_("use a path without it, or another runtime"),
+    N_("write letters, digits and _, and no digit first"),
+    N_('write image = "registry/name:tag", or leave runtime out'),
+    N_("remove [metrics], or write a command"),
 )  # fmt: skip
 # Put together of several by the core, or of the libraries beneath it: the driver's and pydantic's.
 PUT_TOGETHER = (

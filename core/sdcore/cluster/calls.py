@@ -31,17 +31,22 @@ def call(argv: Sequence[str], *, stdin: str = "") -> subprocess.CompletedProcess
             errors="replace", timeout=_PATIENCE_S, check=False, umask=0o077,
         )  # fmt: skip
     except FileNotFoundError as error:
-        raise NotReadyError(
-            "Slurm cannot be reached from this machine",
-            cause=f"{argv[0]} is not on PATH",
-            remedy="start sdtui on a machine of the cluster, or remove the [cluster] table",
-        ) from error
+        raise unreachable(f"{argv[0]} is not on PATH") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NotReadyError(
             "Slurm does not answer",
             cause=clean_line(f"{argv[0]}: {error}", 300),
             remedy="try again when `sinfo` answers",
         ) from error
+
+
+def unreachable(cause: str) -> NotReadyError:
+    """Build the error for a machine that belongs to no cluster."""
+    return NotReadyError(
+        "Slurm cannot be reached from this machine",
+        cause=cause,
+        remedy="start sdtui on a machine of the cluster, or remove the [cluster] table",
+    )
 
 
 def words_of(done: subprocess.CompletedProcess[str]) -> str:

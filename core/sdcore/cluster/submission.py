@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from sdcore import units
-from sdcore.cluster.calls import call, words_of
+from sdcore.cluster.calls import call, unreachable, words_of
 from sdcore.errors import NotReadyError
 from sdcore.launch import slurm
 from sdcore.runs.paths import RunDir, runs_root
@@ -61,6 +61,8 @@ def _refused(task: TaskSpec, words: str) -> NotReadyError:
         return NotReadyError(
             "Slurm does not answer", cause=words, remedy="try again when `sinfo` answers"
         )
+    if "configuration source" in words or "configuration file" in words:
+        return unreachable(words)
     shape = _shape(task)
     gpus = f" x {task.gpu.count} GPUs" if task.gpu.count else ""
     asked = f"{units.count(shape.nodes, 'node')}{gpus}"

@@ -99,10 +99,13 @@ def read_table(path: Path) -> tuple[dict[str, Any], str]:
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
     parts = max((line.partition("=")[0].count(".") for line in lines), default=0)
     if len(content) > _MAX_BYTES or parts >= _MAX_KEY_PARTS:
+        has = f"over {_MAX_BYTES:,} bytes"
+        if len(content) <= _MAX_BYTES:
+            has = f"a key of over {_MAX_KEY_PARTS} parts"
         raise UsageError(
             f"{shown} is not a preset",
-            cause=f"it has over {_MAX_BYTES} bytes, or keys of over {_MAX_KEY_PARTS} parts",
-            remedy="give a preset",
+            cause=f"it has {has}",
+            remedy="give a preset; keep what is long in a file and write its path",
         )
     try:
         return tomllib.loads(text), text

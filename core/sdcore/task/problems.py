@@ -17,6 +17,13 @@ from sdcore.text import clean_line
 Path = tuple[str | int, ...]
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([^\]]+?)\s*\]\]?")
 _KEY = re.compile(r"""^\s*("[^"]*"|'[^']*'|[A-Za-z0-9_-]+)((?:\s*\.\s*[A-Za-z0-9_-]+)*)\s*=""")
+# The key that a message about the whole task begins with, and what to do about what it says.
+_MENTIONED = re.compile(r"(env\.\w+|train\.\w+|env|metrics|image|runtime)\b")
+_ADVICE = (
+    ("is not the name of a variable", "write letters, digits and _, and no digit first"),
+    ("needs the name of an image", 'write image = "registry/name:tag", or leave runtime out'),
+    ("and [metrics] says where", "remove [metrics], or write a command"),
+)
 _QUOTES = re.compile(r'"""|\'\'\'')
 
 
@@ -109,7 +116,7 @@ def explain(error: ValidationError) -> list[tuple[Path, str, str]]:
         value = item.get("input")
         if isinstance(value, str | int | float) and "hub_token" not in cause:
             cause += f" (it is {clean_line(repr(value), 60)})"
-        mentioned = re.match(r"(env\.\w+|train\.\w+)", message)
+        mentioned = _MENTIONED.match(cause)
         if not path and mentioned:
             path = _split(mentioned.group(1))
         if item["type"] == "string_pattern_mismatch" and path == ("name",):
@@ -129,6 +136,9 @@ def _remedy(path: Path, item: Any) -> str:
         unit = f" ({extra['unit']})" if isinstance(extra, dict) and "unit" in extra else ""
     if item["type"] == "missing":
         return f"add {dotted(path)}"
+    for words, advice in _ADVICE:
+        if words in item["msg"]:
+            return advice
     if item["type"].endswith("_type") or item["type"].endswith("_parsing"):
         wanted = item["type"].removesuffix("_type").removesuffix("_parsing")
         words = {"string": "text in quotes", "int": "a whole number", "bool": "true or false",

@@ -36,6 +36,11 @@ def preset(folder: Path, text: str) -> Path:
         ("[train]\nlearning_rate = nan\n", ["preset.toml:2", "finite"]),
         ("[env]\nlr = 1e-5\n", ["preset.toml:2", "env.lr", '"1e-05" with quotes']),
         ("[env]\nlr = 'fast'\n", ["env.lr", "'fast'"]),
+        ("\n[env]\n'A=B' = 'x'\n", ["preset.toml:2", "env: 'A=B'", "letters, digits and _"]),
+        ("command = 'true'\nruntime = 'docker'\n", ["preset.toml:2: runtime", "write image ="]),
+        ("[metrics]\nsource = 'log'\n", ["preset.toml:1: metrics", "remove [metrics]"]),
+        ("image = 'rootfs:x'\n", ["preset.toml:1: image", "absolute path"]),
+        (f"[env]\nA = '{'x' * 70_000}'\n", ["over 65,536 bytes", "keep what is long in a file"]),
         ("[env]\nbatch_size = '0'\n", ["env.batch_size", "greater than 0"]),
         (
             "[env]\nlr = '1e-5'\n[train]\nlearning_rate = 1e-4\n",

@@ -374,4 +374,7 @@ PUT_TOGETHER = (
     N_("it runs the image in a step of the job"),
     N_("runtime = {runtime} needs the name of an image, and image is left out"),
     N_("runtime = {runtime} needs the name of an image, not {image}"), N_("image: {why}"),
+    N_("all decoded"), N_("{n} of them decoded as a sample"), N_("{n} captions ({all} different)"),
+    N_("images with .txt files"), N_("U-Net of {size} parameters"), N_("U-Net of size unknown"),
+    N_("not on this machine yet"), N_("{n} bucket"), N_("{n} buckets"),
 )  # fmt: skip

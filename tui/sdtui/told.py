@@ -12,12 +12,22 @@ from sdtui.language import N_, _, language
 from sdtui.sentences import CORE, PUT_TOGETHER
 
 _FIELD = re.compile(r"\{(\w+)\}")
+_JOINED = (
+    ("; ", N_("{first}; {second}")), (": ", N_("{first}: {second}")),
+    (", ", N_("{first}, {second}")),
+)  # fmt: skip
 _NUMBER = r"[-+]?[\d.,]+(?:e[-+]?\d+)?"
 
 
 def told(text: str) -> str:
     """Return a sentence of the core in the language of the console, else as it is."""
     return text if language() == "en" or not text else _told(text, language())
+
+
+def told_of(cause: str, remedy: str | None) -> str:
+    """Return what is wrong and what to do about it, in one line."""
+    words = _("{cause}: {remedy}").format(cause=told(cause), remedy=told(remedy or ""))
+    return words if remedy else told(cause)
 
 
 @lru_cache(maxsize=2048)
@@ -31,8 +41,8 @@ def _told(text: str, _language: str) -> str:
 
 
 def _in_parts(text: str) -> str:
-    """Tell reasons that are joined, and a list after a colon, if any part of them is known."""
-    for mark, template in (("; ", N_("{first}; {second}")), (": ", N_("{first}: {second}"))):
+    """Tell reasons that are joined, and lists, if any part of them is known."""
+    for mark, template in _JOINED:
         first, found, second = text.partition(mark)
         if found and (parts := (told(first), told(second))) != (first, second):
             return _(template).format(first=parts[0], second=parts[1])

@@ -136,8 +136,8 @@ def _remedy(path: Path, item: Any) -> str:
         unit = f" ({extra['unit']})" if isinstance(extra, dict) and "unit" in extra else ""
     if item["type"] == "missing":
         return f"add {dotted(path)}"
-    for words, advice in _ADVICE:
-        if words in item["msg"]:
+    for said, advice in _ADVICE:
+        if said in item["msg"]:
             return advice
     if item["type"].endswith("_type") or item["type"].endswith("_parsing"):
         wanted = item["type"].removesuffix("_type").removesuffix("_parsing")

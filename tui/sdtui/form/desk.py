@@ -8,7 +8,7 @@ import math
 import re
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -161,18 +161,22 @@ class Desk:
         return resolve_sources(self.task, here()) if self.task else None
 
     def troubles(self) -> list[FormProblem]:
-        """Return what is wrong, with the paths at which nothing fit was found."""
-        found = list(self.problems)
-        told = {problem.key for problem in found}
+        """Return what is wrong, also with what lies at the paths and with this host's GPUs."""
+        told = {problem.key for problem in self.problems}
+        seen = [trouble for trouble in self._seen() if trouble.key not in told]
+        return sorted([*self.form_troubles(), *seen], key=_place)
+
+    def form_troubles(self) -> list[FormProblem]:
+        """Return what is wrong with what was typed: a check finds the rest, and says more of it."""
+        return [*self.problems, *(self._no_numbers() if self.draft.own_command else [])]
+
+    def _seen(self) -> Iterator[FormProblem]:
         for number, mount in enumerate(self.draft.mounts):
             verdict = self.look.verdict(mount.target) if mount.source else None
-            key = f"mounts.{number}.source"
-            if verdict is not None and verdict.level == "bad" and key not in told:
-                found.append(FormProblem(key, verdict.words, ""))
+            if verdict is not None and verdict.level == "bad":
+                yield FormProblem(f"mounts.{number}.source", verdict.words, "")
         if (trouble := self.gpu_trouble()) is not None:
-            found.append(trouble)
-        found += self._no_numbers() if self.draft.own_command else []
-        return sorted(found, key=_place)
+            yield trouble
 
     def _no_numbers(self) -> list[FormProblem]:
         """Return which of the platform's variables an own command would find no number in.

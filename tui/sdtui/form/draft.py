@@ -99,6 +99,12 @@ class Draft:
         draft.add_standard_mounts()
         return draft
 
+    def mount_at(self, key: str) -> MountRow | None:
+        """Return the mount that ``key`` (``mounts.0``, ``mounts.0.source``) is about."""
+        table, _dot, rest = key.partition(".")
+        number = int(rest.partition(".")[0]) if table == "mounts" and rest else len(self.mounts)
+        return self.mounts[number] if number < len(self.mounts) else None
+
     def add_standard_mounts(self) -> None:
         """Offer the three places of the platform's form."""
         taken = {mount.target for mount in self.mounts}

@@ -9,7 +9,7 @@ from sdcore.launch.runtimes.facts import RuntimeFacts
 from sdcore.task.spec import DATASET, MODEL, PROJECT, TaskSpec
 from sdcore.text import clean_line
 from sdtui.language import _, ngettext
-from sdtui.told import told
+from sdtui.told import told, told_of
 
 Level = Literal["good", "poor", "bad", "plain"]
 GLYPHS: dict[Level, str] = {"good": "✓", "poor": "!", "bad": "✗", "plain": "·"}
@@ -49,8 +49,7 @@ class Look:
         if "error" in fact:
             error = fact["error"]
             remedy = error["remedy"] or _("press F2 to browse")
-            words = _("{cause}: {remedy}").format(cause=told(error["cause"]), remedy=told(remedy))
-            return Verdict("bad", clean_line(words, 300))
+            return Verdict("bad", clean_line(told_of(error["cause"], remedy), 300))
         by_target = {
             DATASET: _data_words, "data": _data_words, MODEL: _model_words, "model": _model_words,
             PROJECT: _project_words,

@@ -1,7 +1,9 @@
 """The short labels of the form's fields and groups; the full key stands in the line of help."""
 
+from sdcore.task.spec import DATASET, MODEL, PROJECT
 from sdtui.language import N_, _
 
+ROLES = {DATASET: N_("Data set"), MODEL: N_("Model"), PROJECT: N_("Project")}
 GROUPS = {
     "model": N_("Model"), "lora": N_("LoRA"), "data": N_("Data"), "length": N_("Length"),
     "batch": N_("Batch"),
@@ -86,3 +88,9 @@ def label(key: str) -> str:
     """Return the label of a field in the language of the console."""
     known = _LABELS.get(key)
     return _(known) if known else key.rpartition(".")[2].replace("_", " ").capitalize()
+
+
+def mount_label(target: str) -> str:
+    """Return the label of a mount, by the place where the task sees it."""
+    role = ROLES.get(target)
+    return f"{_(role)} {target}" if role else _("Folder")

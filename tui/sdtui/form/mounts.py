@@ -6,15 +6,14 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from sdcore.task.spec import DATASET, MODEL, PROJECT
+from sdcore.task.spec import DATASET
 from sdtui.form.draft import MountRow
 from sdtui.form.facts import Verdict
 from sdtui.form.fields import Act, Choice, FieldRow, TextEditor, tell_edit
+from sdtui.form.labels import ROLES, mount_label
 from sdtui.form.paths import DATA_FILES, PathSuggester
 from sdtui.form.sections import Section
 from sdtui.language import N_, _
-
-_ROLES = {DATASET: N_("Data set"), MODEL: N_("Model"), PROJECT: N_("Project")}
 
 
 class Mounts(Section):
@@ -37,16 +36,14 @@ class Mounts(Section):
 
     def _mount_rows(self, number: int, mount: MountRow) -> ComposeResult:
         key = f"mounts.{number}"
-        role = _ROLES.get(mount.target)
-        words = f"{_(role)} {mount.target}" if role else _("Folder")
         files = DATA_FILES if mount.target == DATASET else ()
         path = TextEditor(
             f"{key}.source", placeholder=_("a folder; F2 browses"), suggester=PathSuggester(*files)
         )
         options = [("true", _("read only")), ("false", _("writable"))]
         access = Choice(f"{key}.read_only", options, "false")
-        yield FieldRow(f"{key}.source", words, path, extra=access)
-        if not role:
+        yield FieldRow(f"{key}.source", mount_label(mount.target), path, extra=access)
+        if mount.target not in ROLES:
             target = TextEditor(f"{key}.target", placeholder=_("place in the task, e.g. /mnt/more"))
             yield FieldRow(f"{key}.target", _("  seen at"), target)
 
@@ -63,15 +60,10 @@ class Mounts(Section):
 
     def found(self, key: str) -> Verdict | None:
         """Show what lies at the path."""
-        mount = self._mount(key)
+        mount = self.desk.draft.mount_at(key)
         if mount is None or not mount.source or not key.endswith(".source"):
             return None
         return self.desk.look.verdict(mount.target)
-
-    def _mount(self, key: str) -> MountRow | None:
-        number = key.split(".")[1] if key.startswith("mounts.") else ""
-        mounts = self.desk.draft.mounts
-        return mounts[int(number)] if number and int(number) < len(mounts) else None
 
     def begin_path(self) -> None:
         """Type a slash into the path at hand: of the mount with the focus, else an empty one."""
@@ -99,10 +91,10 @@ class Mounts(Section):
     async def action_remove(self) -> None:
         """Remove the mount that has the focus; the platform's three are emptied."""
         row = self._focused()
-        mount = self._mount(row.key) if row else None
+        mount = self.desk.draft.mount_at(row.key) if row else None
         if row is None or mount is None:
             return
-        if mount.target in _ROLES:
+        if mount.target in ROLES:
             tell_edit(self, row.key, "")
             row.editor.load("")
             return
@@ -117,7 +109,7 @@ class Mounts(Section):
         from sdtui.screens.browse import Browse  # noqa: PLC0415  # rare
 
         row = self._focused()
-        mount = self._mount(row.key) if row else None
+        mount = self.desk.draft.mount_at(row.key) if row else None
         if row is None or mount is None:
             self.notify(_("Go to a path first"), markup=False)
             return

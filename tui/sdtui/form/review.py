@@ -12,11 +12,11 @@ from sdcore.errors import SdError
 from sdcore.launch.planner import command_line
 from sdcore.text import clean, clean_line
 from sdtui.form.desk import Desk
-from sdtui.form.labels import label
+from sdtui.form.labels import label, mount_label
 from sdtui.form.sections import Section
 from sdtui.form.summary import plan_words
 from sdtui.language import N_, _
-from sdtui.told import told
+from sdtui.told import told, told_of
 from sdtui.widgets.line import alike
 
 _GLYPHS = {"error": "✗", "warning": "!", "note": "·"}
@@ -93,11 +93,11 @@ class Review(Section):
 def review_text(desk: Desk, styles: dict[str, Style]) -> Text:
     """Return problems, findings, facts, plan and the command."""
     text = Text()
-    for problem in desk.troubles():
-        where = clean_line(label(problem.key) if problem.key else _("the task"), 60)
-        words = clean_line(": ".join(told(w) for w in (problem.cause, problem.remedy) if w), 400)
-        text.append(f"✗ {where} ({clean_line(problem.key, 60)}): {words}\n", styles["error"])
     findings = desk.findings()
+    for problem in desk.form_troubles() if findings else desk.troubles():
+        where = clean_line(_place(desk, problem.key), 60)
+        words = clean_line(told_of(problem.cause, problem.remedy), 400)
+        text.append(f"✗ {where} ({clean_line(problem.key, 60)}): {words}\n", styles["error"])
     if findings:
         text.append_text(findings_text(findings, styles))
     elif findings is not None:
@@ -109,7 +109,7 @@ def review_text(desk: Desk, styles: dict[str, Style]) -> Text:
         return text
     if findings is not None and desk.report is not None:
         for words in desk.report[1]["facts"].values():
-            text.append(clean_line(words, 300) + "\n")
+            text.append(clean_line(told(words), 300) + "\n")
     if plan := desk.look.plan(task):
         text.append("\n" + _("What it does") + "\n", styles["title"])
         for words, worry in plan_words(plan):
@@ -117,6 +117,13 @@ def review_text(desk: Desk, styles: dict[str, Style]) -> Text:
     text.append("\n" + _("The command, whole; ^y copies it") + "\n", styles["title"])
     text.append(command_words(desk), styles["command"])
     return text
+
+
+def _place(desk: Desk, key: str) -> str:
+    """Return what a field is called, with the words it has in the form."""
+    if (mount := desk.draft.mount_at(key)) is not None:
+        return mount_label(mount.target)
+    return label(key) if key else _("the task")
 
 
 def findings_text(findings: list[dict[str, Any]], styles: dict[str, Style]) -> Text:

@@ -17,7 +17,7 @@ from sdtui.form.facts import Verdict
 from sdtui.form.fields import Choice, FieldRow, LinesEditor, row_of
 from sdtui.form.labels import label
 from sdtui.language import N_, _
-from sdtui.told import told
+from sdtui.told import told, told_of
 
 TITLES = {
     "basics": N_("Basics"), "mounts": N_("Mounts"), "gpu": N_("Image+GPU"),
@@ -93,9 +93,7 @@ class Section(VerticalScroll, can_focus=False):
         problem = self.desk.problem(key)
         if problem is None:
             return None
-        words = _("{cause}: {remedy}")
-        words = words.format(cause=told(problem.cause), remedy=told(problem.remedy))
-        return Verdict("bad", clean_line(words, 400))
+        return Verdict("bad", clean_line(told_of(problem.cause, problem.remedy), 400))
 
     def found(self, key: str) -> Verdict | None:  # noqa: ARG002  # for subclasses
         """Return what was found out about a field."""

@@ -346,6 +346,8 @@ CORE = (
     N_("write letters, digits and _, and no digit first"),
     N_('write image = "registry/name:tag", or leave runtime out'),
     N_("remove [metrics], or write a command"),
+    N_("the data folder / is the whole machine"), N_("every file below it would be looked at"),
+    N_("name the folder that holds the images"),
 )  # fmt: skip
 # Put together of several by the core, or of the libraries beneath it: the driver's and pydantic's.
 PUT_TOGETHER = (

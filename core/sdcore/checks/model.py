@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sdcore.checks.weights import broken, count_parameters, is_pointer, weight_files
-from sdcore.data.wording import shown
+from sdcore.data.wording import shown, why
 from sdcore.errors import NotReadyError
 from sdcore.text import from_home
 
@@ -222,7 +222,7 @@ def _config(path: Path) -> dict[str, Any] | None:
     try:
         record = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise broken(path, str(error)) from error
+        raise broken(path, why(error)) from error
     if not isinstance(record, dict):
         raise broken(path, f"it is a {type(record).__name__}, not an object")
     return record

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from sdcore.data.wording import shown
+from sdcore.data.wording import shown, why
 from sdcore.errors import NotReadyError
 
 CLIP_LENGTH = 77
@@ -35,7 +35,7 @@ class TokenCounter:
         except Exception as error:
             raise NotReadyError(
                 f"the tokenizer in {shown(str(folder), 300)} cannot be read",
-                cause=shown(str(error), 300) or type(error).__name__,
+                cause=why(error),
                 remedy="copy the model folder again, whole",
             ) from error
 

@@ -6,7 +6,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from sdcore.data.wording import shown
+from sdcore.data.wording import shown, why
 from sdcore.errors import NotReadyError
 
 _LFS = b"version https://git-lfs"
@@ -74,7 +74,7 @@ def _header(path: Path) -> dict[str, Any] | None:
                 raise broken(path, f"its header claims {length:,} bytes: the file is cut short")
             header = json.loads(file.read(length))
     except (OSError, ValueError, RecursionError, struct.error) as error:
-        raise broken(path, str(error)) from error
+        raise broken(path, why(error)) from error
     _check_length(path, 8 + length, header)
     return header if isinstance(header, dict) else None
 

@@ -1,5 +1,6 @@
 """Folders of loose images: with metadata files, or with a ``.txt`` of the same name each."""
 
+import errno
 import os
 import posixpath
 from collections.abc import Iterable, Sequence
@@ -9,7 +10,7 @@ from sdcore.data.captions import CaptionReader
 from sdcore.data.decode import SUFFIXES
 from sdcore.data.index import DataIndex, DataProblems, Few, Form, Row, empty_captions, gone
 from sdcore.data.metadata import EXAMPLE, NAMES, read_metadata, unit
-from sdcore.data.wording import listed, nearest, shown
+from sdcore.data.wording import listed, nearest, shown, why
 from sdcore.errors import NotReadyError
 from sdcore.units import count
 
@@ -71,7 +72,7 @@ def list_files(root: Path) -> dict[str, int]:
     except OSError as error:
         raise NotReadyError(
             f"the data folder {shown(str(root), 300)} cannot be listed",
-            cause=shown(str(error)),
+            cause=why(error),
             remedy="make it and its sub-folders readable for you",
         ) from error
     return dict(sorted(found.items()))
@@ -85,10 +86,14 @@ def _list_one(root: Path, below: str, found: dict[str, int]) -> list[str]:
             if entry.name.startswith("."):
                 continue
             path = f"{below}/{entry.name}" if below else entry.name
-            if entry.is_dir():
-                folders.append(path)
-            elif entry.is_file():  # a FIFO named a.png would block whoever opens it
-                found[path] = entry.stat().st_size
+            try:
+                if entry.is_dir():
+                    folders.append(path)
+                elif entry.is_file():  # a FIFO named a.png would block whoever opens it
+                    found[path] = entry.stat().st_size
+            except OSError as error:
+                if error.errno != errno.ELOOP:  # a link to itself leads nowhere, like a torn one
+                    raise
     return folders
 
 
@@ -292,7 +297,7 @@ def _caption_lines(path: Path) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise NotReadyError(
             f"the caption file {shown(str(path), 300)} cannot be read",
-            cause=shown(str(error)),
+            cause=why(error),
             remedy="make it readable for you and save it as UTF-8 text",
         ) from error
     lines = tuple(line.strip() for line in text.split("\n") if line.strip())

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from sdcore.data.wording import SHOWN
+from sdcore.data.wording import SHOWN, why
 from sdcore.errors import NotReadyError
 
 Form = Literal["imagefolder", "captions", "parquet", "saved dataset", "hub"]
@@ -179,7 +179,7 @@ def gone(name: str, error: Exception) -> NotReadyError:
     """Build the error for an image that was there when the data was opened."""
     return NotReadyError(
         f"the image {name} cannot be read",
-        cause=str(error),
+        cause=why(error),
         remedy="check that the data folder is still there and readable, then start again",
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdcore.data.wording import listed, nearest, shown
+from sdcore.data.wording import listed, nearest, shown, why
 from sdcore.errors import NotReadyError
 
 NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
@@ -53,7 +53,7 @@ def read_metadata(path: Path, image_column: str, caption_column: str) -> Iterato
     except OSError as error:
         raise NotReadyError(
             f"{shown(str(path))} cannot be read",
-            cause=shown(str(error)),
+            cause=why(error),
             remedy="make the file readable for you, or copy the data set anew",
         ) from error
 
@@ -168,6 +168,6 @@ def _parquet(path: Path) -> Iterator[_Record]:
     except pa.ArrowException as error:
         raise NotReadyError(
             f"{shown(str(path))} is not a readable parquet file",
-            cause=shown(str(error)),
+            cause=why(error),
             remedy="write the file anew, or use metadata.jsonl",
         ) from error

@@ -62,6 +62,12 @@ def _open_folder(root: Path, image_column: str, caption_column: str) -> DataInde
         from sdcore.data.saved import open_saved  # noqa: PLC0415 -- `datasets`: 1 s to import
 
         return open_saved(root, image_column, caption_column)
+    if root == Path("/"):
+        raise NotReadyError(
+            "the data folder / is the whole machine",
+            cause="every file below it would be looked at",
+            remedy="name the folder that holds the images",
+        )
     files = list_files(root)
     if any(posixpath.basename(path) in NAMES for path in files):
         return open_imagefolder(root, files, image_column, caption_column)

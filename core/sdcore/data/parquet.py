@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from sdcore.data.captions import CaptionReader
 from sdcore.data.index import DataIndex, DataProblems, Few, Row, empty_captions, gone
 from sdcore.data.metadata import missing_column
-from sdcore.data.wording import shown
+from sdcore.data.wording import shown, why
 from sdcore.errors import NotReadyError
 
 KEPT_BYTES = 512 << 20  # of decoded row groups; at least one is always kept
@@ -152,7 +152,7 @@ def _open_file(root: Path, name: str, image: str, caption: str) -> tuple[_File, 
     except (OSError, pa.ArrowException) as error:
         raise NotReadyError(
             f"{shown(str(path), 300)} is not a readable parquet file",
-            cause=shown(str(error), 200),
+            cause=why(error, 200),
             remedy="copy it again; a Git LFS pointer needs `git lfs pull`",
         ) from error
     stamp = f"{path}\0{status.st_ino}\0{status.st_size}\0{status.st_mtime_ns}"

@@ -16,7 +16,7 @@ from sdcore.data.captions import CaptionReader
 from sdcore.data.index import DataIndex, DataProblems, Few, Form, Row, empty_captions, gone
 from sdcore.data.metadata import missing_column
 from sdcore.data.parquet import check_image_type
-from sdcore.data.wording import listed, shown
+from sdcore.data.wording import listed, shown, why
 from sdcore.errors import NotReadyError
 
 PROBE_S = 3.0  # without a network the hub client itself retries for 24 s (measured)
@@ -75,7 +75,7 @@ def open_saved(root: Path, image_column: str, caption_column: str) -> DataIndex:
     except Exception as error:  # the library raises its own, Arrow's and JSON's
         raise NotReadyError(
             f"{shown(str(root), 300)} cannot be opened as a saved data set",
-            cause=shown(str(error), 300) or type(error).__name__,
+            cause=why(error),
             remedy="copy the folder again, whole, or save the data set anew",
         ) from error
     return _index(
@@ -97,8 +97,7 @@ def open_hub(
     except Exception as error:  # as in open_saved, and the hub client's own
         raise NotReadyError(
             f"the data set {shown(name)} cannot be loaded",
-            cause=f"there is no such folder here, and from the hub: "
-            f"{shown(str(error), 300) or type(error).__name__}",
+            cause=f"there is no such folder here, and from the hub: {why(error)}",
             remedy="check the name and the network, or copy the data here and give its folder",
         ) from error
     return _index("hub", name, _split(name, loaded), image_column, caption_column)

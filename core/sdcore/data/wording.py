@@ -13,6 +13,14 @@ def shown(text: str, limit: int = 120) -> str:
     return clean_line(text, limit)
 
 
+def why(error: BaseException, limit: int = 300) -> str:
+    """Write what went wrong without the number of a system's error; its path comes first."""
+    if isinstance(error, OSError) and error.strerror:
+        about = f"{shown(str(error.filename), limit)}: " if error.filename is not None else ""
+        return about + error.strerror
+    return shown(str(error), limit) or type(error).__name__
+
+
 def listed(names: Sequence[str], total: int | None = None) -> str:
     """Write up to five names and how many more there are: ``a.png, b.png and 3 more``."""
     total = len(names) if total is None else total

@@ -114,6 +114,7 @@ def test_hidden_files_fifos_and_link_loops_do_not_disturb(tmp_path: Path) -> Non
     os.mkfifo(root / "pipe.png")
     (root / "._a.png").write_bytes(b"macOS")
     (root / "loop").symlink_to(root)
+    (root / "itself.png").symlink_to("itself.png")
     index = open_data(str(root))
     assert len(index.rows) == 1
     assert index.problems.images_without_row.count == 0
@@ -276,6 +277,12 @@ def test_a_missing_folder_and_a_single_picture_are_told_apart(tmp_path: Path) ->
     assert f"name the folder it is in: {tmp_path}" in refused(tmp_path / "a.png").remedy
 
 
+def test_the_whole_machine_is_no_data_set() -> None:
+    """Whoever types a path begins with ``/``, and listing all there is takes minutes."""
+    with pytest.raises(NotReadyError, match="the whole machine"):
+        open_data("/")
+
+
 def test_the_withdrawn_pokemon_set_names_its_replacement() -> None:
     """Half of all guides still name it."""
     error = refused("lambdalabs/pokemon-blip-captions")
@@ -297,8 +304,9 @@ def test_an_unreadable_image_names_the_row(tmp_path: Path) -> None:
     index = open_data(str(write_set(tmp_path, [row("a.png")], ["a.png"])))
     (tmp_path / "a.png").unlink()
     for attempt in (index.read, index.stamp):
-        with pytest.raises(NotReadyError, match=r"the image a\.png cannot be read"):
+        with pytest.raises(NotReadyError, match=r"the image a\.png cannot be read") as caught:
             attempt(0)
+        assert caught.value.cause == f"{tmp_path}/a.png: No such file or directory"
 
 
 def test_the_fingerprint_follows_names_sizes_captions_and_order(tmp_path: Path) -> None:

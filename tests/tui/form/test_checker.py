@@ -91,6 +91,27 @@ def test_only_the_newest_question_is_answered(helper: Any) -> None:
     checker.close()
 
 
+def test_a_look_at_a_path_that_was_typed_on_is_given_up(helper: Any) -> None:
+    """A pause after ``/data`` would hold the form while ten million files are listed."""
+    checker, answers = helper
+    checker._timeout_s, checker._patience_s = 60.0, 0.3
+    checker.ask("look", {"do": "hang", "mounts": [{"source": "/data"}]})
+    until(lambda: not checker._waiting)
+    time.sleep(0.5)
+    assert answers == []
+
+    last = checker.ask("look", {"mounts": [{"source": "/data/pokemon"}]})
+    assert [answer["id"] for answer in until(lambda: answers)] == [last]
+
+    slow = checker.ask("look", {"for": 0.8, "mounts": [{"source": "/data/pokemon"}]})
+    until(lambda: not checker._waiting)
+    same = checker.ask("look", {"name": "new", "mounts": [{"source": "/data/pokemon"}]})
+    until(lambda: len(answers) == 3)
+    assert [answer["id"] for answer in answers[1:]] == [slow, same]
+    assert answers[1]["pid"] == answers[2]["pid"]
+    checker.close()
+
+
 def test_closing_ends_the_helper_at_once(helper: Any) -> None:
     """A key that leaves the form must not wait for a disk."""
     checker, answers = helper

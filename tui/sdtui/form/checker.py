@@ -2,7 +2,8 @@
 
 Knows no widgets. One request is under way at a time; a newer one of its kind takes the place of
 one that waits. A helper that dies is started again once; one that is silent for a minute is ended
-and told of, because a dead network mount can hold a process for ever.
+and told of, because a dead network mount can hold a process for ever. One that still lists
+``/data`` when the path has become ``/data/pokemon`` is ended: nobody waits for it.
 """
 
 import json
@@ -11,6 +12,7 @@ import selectors
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Literal
@@ -19,6 +21,14 @@ from sdtui.language import _
 
 Ask = Literal["look", "check"]
 TIMEOUT_S = 60.0
+_PATIENCE_S = 2.0  # with a look that is no longer wanted: a new helper takes a second to start
+_TICK_S = 0.1
+# What names the folders that a look reads.
+_NAMES = ("pretrained_model_name_or_path", "train_data_dir", "dataset_name")
+
+
+class _UnwantedError(Exception):
+    """The paths that are looked at are no longer those of the task."""
 
 
 class Checker:
@@ -29,6 +39,7 @@ class Checker:
             ``trouble``, the words of why nothing was found.
         broken: Called from the thread, last, with an error that is a bug of ours.
         timeout_s: How long the helper may be silent.
+        patience_s: How long, once a waiting question is about other paths.
         argv: The helper, where a test has another one.
     """
 
@@ -38,9 +49,11 @@ class Checker:
         broken: Callable[[Exception], object],
         *,
         timeout_s: float = TIMEOUT_S,
+        patience_s: float = _PATIENCE_S,
         argv: tuple[str, ...] = (sys.executable, "-m", "sdtui.form.worker"),
     ) -> None:
-        self._post, self._broken, self._timeout_s, self._argv = post, broken, timeout_s, argv
+        self._post, self._broken, self._argv = post, broken, argv
+        self._timeout_s, self._patience_s = timeout_s, patience_s
         self._waiting: dict[Ask, tuple[int, dict[str, Any]]] = {}
         self._changed = threading.Condition()
         self._child: subprocess.Popen[bytes] | None = None
@@ -91,7 +104,11 @@ class Checker:
                 ask: Ask = "check" if "check" in self._waiting else "look"
                 number, table = self._waiting.pop(ask)
             request = {"id": number, "ask": ask, "task": table}
-            reply = self._converse(request)
+            try:
+                reply = self._converse(request)
+            except _UnwantedError:
+                self._end_child()
+                continue
             if self._open:
                 self._post(reply)
 
@@ -104,7 +121,7 @@ class Checker:
             if not self._open:
                 break
             try:
-                if answer := self._answer(line):
+                if answer := self._answer(line, _paths(request["task"])):
                     return answer
             except TimeoutError:
                 self._end_child()
@@ -120,7 +137,7 @@ class Checker:
             return head | {"trouble": words.format(why=why)}
         return head | {"trouble": _("the helper that checks the task ended twice")}
 
-    def _answer(self, line: bytes) -> dict[str, Any] | None:
+    def _answer(self, line: bytes, paths: Any) -> dict[str, Any] | None:
         child = self._child or self._begin_child()
         if child is None:
             return None
@@ -128,22 +145,31 @@ class Checker:
         assert child.stdout is not None
         child.stdin.write(line)
         child.stdin.flush()
-        answer = json.loads(self._read_line(child.stdout.fileno()) or "null")
+        answer = json.loads(self._read_line(child.stdout.fileno(), paths) or "null")
         return answer if isinstance(answer, dict) else None
 
-    def _read_line(self, descriptor: int) -> bytes:
-        """Read up to the end of a line; each part must come in time."""
-        read = b""
+    def _read_line(self, descriptor: int, paths: Any) -> bytes:
+        """Read up to the end of a line, in time, and while what it tells of is wanted."""
+        read, began = b"", time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(descriptor, selectors.EVENT_READ)
             while not read.endswith(b"\n"):
-                if not selector.select(self._timeout_s):
+                if selector.select(_TICK_S):
+                    part = os.read(descriptor, 1 << 16)
+                    if not part:
+                        return b""
+                    read += part
+                    continue
+                waited = time.monotonic() - began
+                if waited > self._timeout_s:
                     raise TimeoutError
-                part = os.read(descriptor, 1 << 16)
-                if not part:
-                    return b""
-                read += part
+                if waited > self._patience_s and self._is_unwanted(paths):
+                    raise _UnwantedError
         return read
+
+    def _is_unwanted(self, paths: Any) -> bool:
+        with self._changed:
+            return any(_paths(table) != paths for _number, table in self._waiting.values())
 
     def _begin_child(self) -> "subprocess.Popen[bytes] | None":
         if not self._open:
@@ -173,3 +199,9 @@ class Checker:
                 pipe.close()  # type: ignore[union-attr]
         with suppress(subprocess.TimeoutExpired):  # a dead mount; it goes when the mount comes back
             child.wait(2.0)
+
+
+def _paths(table: dict[str, Any]) -> Any:
+    """Return what of a task names the folders that are looked at."""
+    train = table.get("train", {})
+    return table.get("mounts"), [train.get(name) for name in _NAMES]

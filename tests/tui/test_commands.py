@@ -26,13 +26,18 @@ def test_ls_shows_every_run_with_a_sign_and_a_word(capsys: pytest.CaptureFixture
     with Supervised(make_run("20260803-120000-birds"), "--delay", "1", "--state", "queued"):
         assert cli.main(["ls"]) == 0
     header, *rows = capsys.readouterr().out.splitlines()
-    assert " ".join(header.split()) == "STATE RUN STEP LOSS IMG/S GPUS ELAPSED ETA AGE"
+    assert " ".join(header.split()) == "STATE RUN STEP LOSS IMG/S GPUS ELAPSED ETA AGE NOTE"
     assert [row.split()[:3] for row in rows] == [
         ["◌", "queued", "20260803-120000-birds"],
         ["✓", "done", "20260802-120000-dogs"],
         ["✗", "failed", "20260801-120000-cats"],
     ]
     assert rows[1].split()[3:8] == ["10/10", "0.5", "4", "2", "1m"]
+    assert [row[header.index("NOTE") :] for row in rows] == [
+        "waits for 2 free GPUs; GPU 0 is used by run x",
+        "",
+        "it is failed",
+    ]
 
 
 def test_ls_as_json_is_an_array_that_any_parser_takes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,6 +63,15 @@ def state_words(status: Status) -> str:
     return f"{status.state}: {status.reason}" if status.reason else status.state
 
 
+def note_words(status: Status) -> str:
+    """Write in a few words what a run waits for, or why it has no result; empty if all is well."""
+    if status.state in {"queued", "stopping"}:
+        return state_words(status).removeprefix(f"{status.state}: ")
+    if status.state in {"failed", "interrupted"}:
+        return clean_line(status.reason or "", 200)
+    return ""
+
+
 def pace_words(status: Status) -> str:
     """Write images per second; where a start command does not tell them, its own iterations."""
     if status.images_per_s is not None:

@@ -14,20 +14,12 @@ from sdcore.runs.status import Status, read_status
 from sdcore.runs.store import all_runs
 from sdtui.secrets import mask_of, masked_status, tells
 from sdtui.terminal import cells, fit, out, out_json, painted, say, state_sign
-from sdtui.words import loss_words, step_words
+from sdtui.words import loss_words, note_words, step_words
 
-# Column, and whether its text stands on the right.
-_COLUMNS = {
-    "STATE": False,
-    "RUN": False,
-    "STEP": True,
-    "LOSS": True,
-    "IMG/S": True,
-    "GPUS": True,
-    "ELAPSED": True,
-    "ETA": True,
-    "AGE": True,
-}
+_RIGHT = ("STEP", "LOSS", "IMG/S", "GPUS", "ELAPSED", "ETA", "AGE")  # where their text stands
+_COLUMNS = ("STATE", "RUN", *_RIGHT)
+_NOTE = "NOTE"  # last, in what is left of the line, if a run has one
+_LEAST_NOTE = 16  # cells; a note that is narrower says nothing
 # What goes first where the terminal is too narrow; the id, which people copy, stays whole.
 _DISPENSABLE = ("AGE", "GPUS", "IMG/S", "ELAPSED", "LOSS", "ETA", "STEP")
 
@@ -36,15 +28,15 @@ def run(args: argparse.Namespace) -> int:
     """Write a table, or an array of JSON objects."""
     now = time.time()
     found = [(run_dir, read_status(run_dir, now)) for run_dir in all_runs()]
+    shown = [(r, masked_status(s, mask_of(r)) if tells(s) else s) for r, s in found]
     if args.json:
-        shown = [(r, masked_status(s, mask_of(r)) if tells(s) else s) for r, s in found]
         out_json([{**status.to_record(), "path": r.root} for r, status in shown])
         return 0
-    if not found:
+    if not shown:
         say("no runs yet; start one, for example: sdtui --run demo")
         return 0
-    table = [_row(run_dir, status, now) for run_dir, status in found]
-    states = [status.state for _, status in found]
+    table = [_row(run_dir, status, now) for run_dir, status in shown]
+    states = [status.state for _, status in shown]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     _write(table, states, width)
     return 0
@@ -62,6 +54,7 @@ def _row(run_dir: RunDir, status: Status, now: float) -> dict[str, str]:
         "ELAPSED": units.duration(status.elapsed),
         "ETA": units.duration(status.eta_s),
         "AGE": _age(now - datetime.timestamp(run_dir.created), run_dir.created),
+        _NOTE: note_words(status),
     }
 
 
@@ -75,11 +68,15 @@ def _age(seconds: float, created: datetime) -> str:
 def _write(table: list[dict[str, str]], states: Sequence[str], width: int | None) -> None:
     widths = {name: max(cells(row[name]) for row in table) for name in _COLUMNS}
     widths = {name: max(wide, len(name)) for name, wide in widths.items()}
+    note = max(cells(row[_NOTE]) for row in table)
     if width is not None:
         _narrow(widths, width)
-    out(" ".join(fit(name, widths[name], right=_COLUMNS[name]) for name in widths).rstrip())
+        note = min(note, width - sum(widths.values()) - len(widths))
+    if note >= (_LEAST_NOTE if width is not None else 1):
+        widths[_NOTE] = max(note, len(_NOTE))
+    out(" ".join(fit(name, widths[name], right=name in _RIGHT) for name in widths).rstrip())
     for row, state in zip(table, states, strict=True):
-        texts = [fit(row[name], widths[name], right=_COLUMNS[name]) for name in widths]
+        texts = [fit(row[name], widths[name], right=name in _RIGHT) for name in widths]
         texts[0] = painted(texts[0], state, sys.stdout)
         out(" ".join(texts).rstrip())
 

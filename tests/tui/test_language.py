@@ -16,6 +16,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sdcore.runs import locks
 from sdcore.runs.paths import RunDir
@@ -365,6 +367,19 @@ def _split(template: str) -> Iterator[tuple[str | None, str]]:
     for words, name, _spec, _conversion in string.Formatter().parse(template):
         if words.strip():
             yield name, words
+
+
+@given(
+    st.lists(
+        st.sampled_from([*told.CORE, *told.PUT_TOGETHER, "; ", ": ", ", ", "x", " and 3 more"]),
+        min_size=1,
+    )
+)
+def test_no_text_of_the_core_breaks_the_console(parts: list[str]) -> None:
+    """A cause that quotes a hundred columns would end the console in a recursion."""
+    language.use("zh_CN")
+    assert told.told("".join(parts))
+    assert told.told("a, " * 2000 + "it is empty")
 
 
 def test_values_within_a_sentence_are_kept() -> None:

@@ -12,10 +12,7 @@ from sdtui.language import N_, _, language
 from sdtui.sentences import CORE, PUT_TOGETHER
 
 _FIELD = re.compile(r"\{(\w+)\}")
-_JOINED = (
-    ("; ", N_("{first}; {second}")), (": ", N_("{first}: {second}")),
-    (", ", N_("{first}, {second}")),
-)  # fmt: skip
+_MARKS = (N_("; "), N_(": "), N_(", "))
 _NUMBER = r"[-+]?[\d.,]+(?:e[-+]?\d+)?"
 
 
@@ -42,10 +39,10 @@ def _told(text: str, _language: str) -> str:
 
 def _in_parts(text: str) -> str:
     """Tell reasons that are joined, and lists, if any part of them is known."""
-    for mark, template in _JOINED:
-        first, found, second = text.partition(mark)
-        if found and (parts := (told(first), told(second))) != (first, second):
-            return _(template).format(first=parts[0], second=parts[1])
+    for mark in _MARKS:
+        parts = text.split(mark)
+        if len(parts) > 1 and (known := [told(part) for part in parts]) != parts:
+            return _(mark).join(known)
     return text
 
 

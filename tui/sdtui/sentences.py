@@ -348,6 +348,8 @@ CORE = (
     N_("remove [metrics], or write a command"),
     N_("the data folder / is the whole machine"), N_("every file below it would be looked at"),
     N_("name the folder that holds the images"),
+    N_("the run shows {n} of {all} images"), N_("all of them are prepared before the first step"),
+    N_("for a quick trial use --set train.max_train_samples={n}"),
 )  # fmt: skip
 # Put together of several by the core, or of the libraries beneath it: the driver's and pydantic's.
 PUT_TOGETHER = (

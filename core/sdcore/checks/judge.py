@@ -17,6 +17,7 @@ from sdcore.runs.paths import runs_root
 from sdcore.task.image import image_kind
 from sdcore.task.spec import DATASET, MODEL, MOUNT_ROOT, TaskSpec
 
+_MANY_UNSEEN = 1000  # images; to prepare fewer takes a GPU some seconds
 _PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z]+)\}")
 
 
@@ -253,8 +254,18 @@ def _bash_knows(word: str) -> bool:
 
 
 def plan_findings(plan: PlanFacts) -> list[Finding]:
-    """Judge disk and memory. Pure."""
+    """Judge disk, memory and what is prepared in vain. Pure."""
     found = []
+    shown = plan.effective_batch * (plan.max_train_steps or 0)
+    if shown and plan.images and plan.images - shown >= _MANY_UNSEEN:
+        found.append(
+            Finding(
+                "note",
+                f"the run shows {shown:,} of {plan.images:,} images",
+                cause="all of them are prepared before the first step",
+                remedy=f"for a quick trial use --set train.max_train_samples={shown}",
+            )
+        )
     if plan.checkpoint_size is not None and plan.disk_free < plan.checkpoint_size:
         found.append(
             Finding(

@@ -170,6 +170,21 @@ def test_a_disk_too_small_for_one_checkpoint_forbids_the_start() -> None:
     assert findings(500 * GIB) == []
 
 
+def test_a_trial_on_a_large_set_is_told_how_to_be_quick() -> None:
+    """Twenty steps to see whether it runs, and twelve minutes of encoding 50,000 images."""
+
+    def notes(images: int) -> list[str]:
+        train = TrainSpec(max_train_steps=20, train_batch_size=4)
+        plan = make_plan(train, images=images, parameters=None, processes=2, device="2 x H800",
+                         disk_free=GIB, memory_total=None)  # fmt: skip
+        return [f"{note.what}: {note.remedy}" for note in plan_findings(plan)]
+
+    (told,) = notes(50_000)
+    assert told.startswith("the run shows 160 of 50,000 images")
+    assert told.endswith("train.max_train_samples=160")
+    assert notes(1_000) == notes(100) == []
+
+
 def test_a_lora_needs_a_fraction_of_disk_and_memory() -> None:
     """Judged as a whole model it would be called too large for the GPUs it is made for."""
     preset = load_preset("sd15-lora-12gb").task.effective_train()

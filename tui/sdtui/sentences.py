@@ -26,7 +26,8 @@ CORE = (
     N_("halve train.train_batch_size and double train.gradient_accumulation_steps, or set "
        "train.gradient_checkpointing = true"),
     N_("lower train.dataloader_num_workers, or train on a host with more memory"),
-    N_("lower train.learning_rate, or use bf16, and resume from a checkpoint before it"),
+    N_("lower train.learning_rate, or use bf16, and resume; "
+       "--set train.resume_from_checkpoint=step-N goes further back"),
     N_("read the end of train.log"), N_("correct `command` in the preset"),
     N_("`sdtui resume {run}` goes on from {checkpoint}"),
     # A run on a cluster.
@@ -350,6 +351,8 @@ CORE = (
     N_("name the folder that holds the images"),
     N_("the run shows {n} of {all} images"), N_("all of them are prepared before the first step"),
     N_("for a quick trial use --set train.max_train_samples={n}"),
+    N_("run {run} has no checkpoint {name}"), N_("it has none"), N_("it has {names}"),
+    N_("name one of its own; from that of another run, start a new one: {command}"),
 )  # fmt: skip
 # Put together of several by the core, or of the libraries beneath it: the driver's and pydantic's.
 PUT_TOGETHER = (

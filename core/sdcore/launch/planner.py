@@ -71,6 +71,7 @@ def plan_launch(
     attempt: int = 1,
     total_steps: int | None = None,
     facts: RuntimeFacts | None = None,
+    back_to: str | None = None,
 ) -> LaunchPlan:
     """Plan one start of ``task`` in ``run``.
 
@@ -80,6 +81,7 @@ def plan_launch(
         attempt: Above 1 the trainer goes on from its newest valid checkpoint.
         total_steps: Optimizer steps of the whole run, when known.
         facts: About the host, for the choice of a runtime; looked up when left out.
+        back_to: One of the run's checkpoints, from which this attempt goes on instead.
 
     Raises:
         NotReadyError: No runtime that fits the task works on this host.
@@ -88,7 +90,7 @@ def plan_launch(
         facts = gather(task, run)
     choice = choose(task, facts)
     inside = Inside.of(task, run, choice.runtime)
-    argv, env = _unwrapped(task, run, attempt, inside)
+    argv, env = _unwrapped(task, run, attempt, inside, back_to)
     wrapped = surround(inside, argv, env, facts, attempt)
     return LaunchPlan(
         name=task.name,
@@ -125,10 +127,12 @@ def bare(
 
 
 def _unwrapped(
-    task: TaskSpec, run: RunDir, attempt: int, inside: Inside
+    task: TaskSpec, run: RunDir, attempt: int, inside: Inside, back_to: str | None = None
 ) -> tuple[list[str], dict[str, str]]:
-    own = task.command is None
-    argv = _trainer_argv(task, attempt, inside) if own else ["bash", "-c", _command(task, inside)]
+    if task.command is None:
+        argv = _trainer_argv(task, attempt, inside, back_to)
+    else:
+        argv = ["bash", "-c", _command(task, inside)]
     return argv, _environment(task, run, attempt, inside)
 
 
@@ -157,6 +161,8 @@ def _environment(task: TaskSpec, run: RunDir, attempt: int, inside: Inside) -> d
     ours["ACCELERATE_USE_CPU"] = "false" if task.gpu.count else "true"
     if task.command is None and task.world_size == 1:
         ours |= ALONE
+    if (first := _first_checkpoint(task, inside)) is not None:
+        ours["SDTUI_FIRST_CHECKPOINT"] = first  # for a later attempt that finds none of its own
     return {**folders, **_threads(task), **_strays(task), **task.env, **ours}
 
 
@@ -208,13 +214,21 @@ def unmounted_targets(task: TaskSpec, runtime: str = "host") -> list[str]:
     return [target for target in named if target not in made]
 
 
-def _trainer_argv(task: TaskSpec, attempt: int, inside: Inside) -> list[str]:
+def _trainer_argv(task: TaskSpec, attempt: int, inside: Inside, back_to: str | None) -> list[str]:
     settings = trainer_settings(task, inside)
     if attempt > 1:
-        settings["resume_from_checkpoint"] = "latest"
-    elif (wish := task.effective_train().resume_from_checkpoint) is not None:
-        settings["resume_from_checkpoint"] = _seen(task, inside, wish)
+        settings["resume_from_checkpoint"] = back_to or "latest"
+    elif (wish := _first_checkpoint(task, inside)) is not None:
+        settings["resume_from_checkpoint"] = wish
     return [*_launcher(task, inside), "-m", "sdcore.train", *flags(settings)]
+
+
+def _first_checkpoint(task: TaskSpec, inside: Inside) -> str | None:
+    """Return what the first attempt goes on from, for example a checkpoint of another run."""
+    if task.command is not None:
+        return None
+    wish = task.effective_train().resume_from_checkpoint
+    return None if wish is None else _seen(task, inside, wish)
 
 
 def _launcher(task: TaskSpec, inside: Inside) -> list[str]:

@@ -17,7 +17,14 @@ from sdcore.launch.planner import plan_launch
 from sdcore.launch.provenance import git_state, versions
 from sdcore.runs import locks
 from sdcore.runs.files import PRIVATE, read_json, write_bytes, write_json
-from sdcore.runs.paths import FORMAT, RunDir, make_private, new_run_id, runs_root
+from sdcore.runs.paths import (
+    FORMAT,
+    RunDir,
+    make_private,
+    new_run_id,
+    runs_root,
+    step_folders,
+)
 from sdcore.supervise import procs
 from sdcore.supervise.ends import put_away
 from sdcore.supervise.start import start_supervisor
@@ -86,14 +93,19 @@ def resume_run(run: RunDir, *, sets: Sequence[str] = (), env: Sequence[str] = ()
 
     Args:
         run: A run that is over.
-        sets: Changes to the task, for example ``train.max_train_steps=20000``.
+        sets: Changes to the task, for example ``train.max_train_steps=20000``. With
+            ``train.resume_from_checkpoint=step-N`` this start goes back to an earlier checkpoint.
         env: Changes to its environment table.
 
     Raises:
         UsageError: The run is alive or done, or the changes do not fit.
         NotReadyError: The start command could not be started.
     """
+    wished = bool(sets or env)
+    back_to, sets = _back_to(sets)
     task = load_task(run, sets=sets, env=env)
+    if back_to is not None:
+        _refuse_unknown(run, task, back_to)
     refuse_job(run)
     options = rehearse(task) if task.cluster is not None else None
     try:
@@ -111,7 +123,7 @@ def resume_run(run: RunDir, *, sets: Sequence[str] = (), env: Sequence[str] = ()
             remedy=f"follow it with `sdtui attach {run.id}`",
         )
     try:
-        if not (sets or env):
+        if not wished:
             _refuse_finished(run, task)
         _refuse_survivors(run)
         before = read_json(run.launch) or {}
@@ -120,7 +132,7 @@ def resume_run(run: RunDir, *, sets: Sequence[str] = (), env: Sequence[str] = ()
         total = _total_steps(task) if changed else before.get("total_steps")
         # Planned before anything is touched: a task that cannot be planned must not cost the
         # run the record of how it ended.
-        plan = plan_launch(task, run, attempt=attempt, total_steps=total)
+        plan = plan_launch(task, run, attempt=attempt, total_steps=total, back_to=back_to)
         record = _record(task, plan, before.get("data_fingerprint"))
         put_away(run, attempt - 1, "it was interrupted, and nobody saw its end")
         shutil.rmtree(run.requests, ignore_errors=True)
@@ -132,6 +144,27 @@ def resume_run(run: RunDir, *, sets: Sequence[str] = (), env: Sequence[str] = ()
     finally:
         os.close(lock)
     return run
+
+
+def _back_to(sets: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Part the wish for a checkpoint from the others: it is for one start, not for the task."""
+    key = "train.resume_from_checkpoint"
+    rest = [wish for wish in sets if wish.partition("=")[0].strip() != key]
+    named = [wish.partition("=")[2].strip().strip("\"'") for wish in sets if wish not in rest]
+    return (named[-1] if named and named[-1] != "latest" else None), rest
+
+
+def _refuse_unknown(run: RunDir, task: TaskSpec, name: str) -> None:
+    """A run goes on from what it saved itself; the trainer looks whether that is whole."""
+    kept = [folder.name for folder in step_folders(run.checkpoints)]
+    if name in kept and task.command is None:
+        return
+    raise UsageError(
+        f"run {run.id} has no checkpoint {clean_line(name, 80)!r}",
+        cause=f"it has {', '.join(kept)}" if kept else "it has none",
+        remedy="name one of its own; from that of another run, start a new one: sdtui --run PRESET "
+        "--set train.resume_from_checkpoint=PATH",
+    )
 
 
 def _refuse_finished(run: RunDir, task: TaskSpec) -> None:

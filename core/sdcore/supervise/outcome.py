@@ -179,7 +179,10 @@ def _out_of_gpu_memory(e: Evidence) -> Outcome | None:
 
 def _diverged(e: Evidence) -> Outcome | None:
     for rank in _said(e, "non_finite"):
-        remedy = "lower train.learning_rate, or use bf16, and resume from a checkpoint before it"
+        remedy = (
+            "lower train.learning_rate, or use bf16, and resume; "
+            "--set train.resume_from_checkpoint=step-N goes further back"
+        )
         return _from_rank(rank, ExitCode.NON_FINITE, "non_finite", "the loss is not finite", remedy)
     return None
 

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 
 from sdcore.errors import NotReadyError, SdError
 from sdcore.runs.files import is_full, read_json, sync_folder, write_json
-from sdcore.runs.paths import step_folders, step_of
+from sdcore.runs.paths import make_private, step_folders, step_of
 from sdcore.text import clean_line
 from sdcore.train.parts import Write
 from sdcore.units import size
@@ -190,6 +190,29 @@ def rotate(parent: Path, keep: int | None, newest: int) -> None:
     older = [folder for folder in step_folders(parent) if (step_of(folder) or 0) <= newest]
     for old in older[:-keep]:
         _delete(old)
+
+
+def set_aside(parent: Path, step: int) -> tuple[Path, list[str]]:
+    """Move the checkpoints after ``step`` into a new folder ``aside-N`` beside them.
+
+    Args:
+        parent: The folder of checkpoints.
+        step: Where training goes on.
+
+    Returns:
+        That folder, and the names of what was moved; without any there is no folder.
+    """
+    taken = (path.name.removeprefix("aside-") for path in parent.glob("aside-*"))
+    number = 1 + max((int(name) for name in taken if name.isdecimal()), default=0)
+    aside = parent / f"aside-{number}"
+    later = [folder for folder in step_folders(parent) if (step_of(folder) or 0) > step]
+    for folder in later:
+        make_private(aside)
+        folder.rename(aside / folder.name)
+    if later:
+        sync_folder(aside)
+        sync_folder(parent)
+    return aside, [folder.name for folder in later]
 
 
 def remove_partials(parent: Path) -> None:

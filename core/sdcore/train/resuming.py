@@ -5,6 +5,7 @@ from sdcore.task.train_spec import TrainSpec
 from sdcore.train import checkpoint, finding, reference
 from sdcore.train.loop import Loop
 from sdcore.train.session import Job
+from sdcore.units import count
 
 # Settings that a resume cannot change, and why.
 _KEPT = {
@@ -58,8 +59,20 @@ def restore(job: Job, loop: Loop) -> None:
                    f"{'' if changed else ', bit for bit'}")  # fmt: skip
     for name in job.resumption.passed_over if job.world.leads else []:
         job.report.warn(f"passed over {name}")
+    if inside and job.resumption.wished and job.world.leads:
+        _leave_behind(job, old.step)
     if changed and job.world.leads:
         job.report.warn(f"not bit for bit as without the stop: {'; '.join(changed)}")
+
+
+def _leave_behind(job: Job, step: int) -> None:
+    """Move the checkpoints of the way not taken aside: ``latest`` would go back to it."""
+    aside, names = checkpoint.set_aside(job.places.checkpoints, step)
+    if names:
+        job.report.warn(
+            f"{' and '.join(names) if len(names) < 3 else count(len(names), 'checkpoint')} after "
+            f"step {step:,} moved to {job.places.shown(aside)}: delete it when nobody wants it back"
+        )
 
 
 # Settings that change no weight of a step that both the old and the new attempt could make.

@@ -37,11 +37,13 @@ class Resumption:
         folder: Validated.
         progress: Its ``trainer.json``.
         passed_over: Newer ones that do not validate, each with its reason.
+        wished: Whether it was asked for by name: what comes after it is left behind.
     """
 
     folder: Path
     progress: checkpoint.Progress
     passed_over: list[str]
+    wished: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,18 +166,23 @@ def _forget_requests(environ: Mapping[str, str], places: Places) -> None:
 
 def _resumption(spec: TrainSpec, places: Places, world: World) -> Resumption | None:
     """Find the checkpoint on rank 0; every rank then reads the same one."""
+    wish, first = spec.resume_from_checkpoint, os.environ.get("SDTUI_FIRST_CHECKPOINT")
 
     def find() -> tuple[Path | None, list[str]]:
         checkpoint.remove_partials(places.checkpoints)
-        if spec.resume_from_checkpoint is None:
+        if wish is None:
             _refuse_leftovers(places)
             return None, []
-        return finding.find(places.checkpoints, spec.resume_from_checkpoint, places.pipeline)
+        folder, passed_over = finding.find(places.checkpoints, wish, places.pipeline)
+        if folder is None and first:  # an earlier attempt began there and ended before it saved
+            return finding.find(places.checkpoints, first, places.pipeline)
+        return folder, passed_over
 
     folder, passed_over = world.lead(find)
     if folder is None:
         return None
-    return Resumption(folder, finding.progress_of(folder), passed_over)
+    progress = finding.progress_of(folder)
+    return Resumption(folder, progress, passed_over, wished=wish != "latest")
 
 
 def _refuse_leftovers(places: Places) -> None:

@@ -164,6 +164,19 @@ def test_a_second_attempt_goes_on_from_the_newest_checkpoint() -> None:
     """A resume that starts over loses what it should save."""
     assert "--resume_from_checkpoint=latest" in plan_launch(task(), RUN, attempt=2).argv
     assert "--resume_from_checkpoint=latest" not in plan_launch(task(), RUN).argv
+    back = plan_launch(task(), RUN, attempt=2, back_to="step-2").argv
+    assert [word for word in back if "resume" in word] == ["--resume_from_checkpoint=step-2"]
+
+
+def test_every_attempt_knows_where_the_first_one_began() -> None:
+    """One that was killed before it saved would begin at step 0 of the plain model."""
+    begun = task(train={"resume_from_checkpoint": "/runs/a/step-9"})
+    plans = [plan_launch(begun, RUN, attempt=attempt) for attempt in (1, 2)]
+
+    assert "--resume_from_checkpoint=/runs/a/step-9" in plans[0].argv
+    assert "--resume_from_checkpoint=latest" in plans[1].argv
+    assert {plan.env["SDTUI_FIRST_CHECKPOINT"] for plan in plans} == {"/runs/a/step-9"}
+    assert "SDTUI_FIRST_CHECKPOINT" not in plan_launch(task(), RUN).env
 
 
 def test_placeholders_are_filled_in_and_shell_variables_are_left_alone() -> None:

@@ -20,7 +20,8 @@ from sdcore.runs.requests import ask
 from sdcore.runs.status import read_status
 from sdcore.supervise import begin, procs
 from sdcore.supervise.begin import freeze, load_task, resume_run, start_run
-from sdcore.task.spec import TaskSpec
+from sdcore.task.spec import GpuSpec, TaskSpec
+from sdcore.task.writing import dump_preset
 
 
 def task(command: str, **fields: object) -> TaskSpec:
@@ -96,6 +97,24 @@ def test_a_living_run_is_not_started_twice() -> None:
     assert read_status(run).attempt == 1
     ask(run, "kill", "test")
     finished(run)
+
+
+def test_going_back_is_for_one_start_and_to_a_checkpoint_of_the_run() -> None:
+    """The wish was ignored without a word; kept in the task, every later resume would go back."""
+    run = finished(start_run(task("exit 3")))
+    begin.write_bytes(run.task, dump_preset(TaskSpec(gpu=GpuSpec(count=0))).encode())
+    for name in ("step-2", "step-4"):
+        (run.checkpoints / name).mkdir(parents=True)
+
+    with pytest.raises(UsageError, match="no checkpoint 'step-3'") as caught:
+        resume_run(run, sets=["train.resume_from_checkpoint=step-3"])
+    assert caught.value.cause == "it has step-2, step-4"
+    assert read_status(run).attempt == 1
+
+    finished(resume_run(run, sets=["train.resume_from_checkpoint = 'step-2'", "train.seed=3"]))
+    assert "--resume_from_checkpoint=step-2" in (read_json(run.launch) or {})["argv"]
+    train = load_task(run).train
+    assert (train.resume_from_checkpoint, train.seed) == (None, 3)
 
 
 def test_a_clock_that_once_stood_far_ahead_does_not_make_starts_collide() -> None:

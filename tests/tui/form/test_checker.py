@@ -103,12 +103,18 @@ def test_a_look_at_a_path_that_was_typed_on_is_given_up(helper: Any) -> None:
     last = checker.ask("look", {"mounts": [{"source": "/data/pokemon"}]})
     assert [answer["id"] for answer in until(lambda: answers)] == [last]
 
+    check = checker.ask("check", {"for": 0.8, "mounts": [{"source": "/data"}]})
+    until(lambda: not checker._waiting)
+    after = checker.ask("look", {"mounts": [{"source": "/data/pokemon"}]})
+    until(lambda: len(answers) == 3)  # what a person asked for is answered
+    assert [answer["id"] for answer in answers[1:]] == [check, after]
+
     slow = checker.ask("look", {"for": 0.8, "mounts": [{"source": "/data/pokemon"}]})
     until(lambda: not checker._waiting)
     same = checker.ask("look", {"name": "new", "mounts": [{"source": "/data/pokemon"}]})
-    until(lambda: len(answers) == 3)
-    assert [answer["id"] for answer in answers[1:]] == [slow, same]
-    assert answers[1]["pid"] == answers[2]["pid"]
+    until(lambda: len(answers) == 5)
+    assert [answer["id"] for answer in answers[3:]] == [slow, same]
+    assert len({answer["pid"] for answer in answers}) == 1
     checker.close()
 
 

@@ -121,7 +121,7 @@ class Checker:
             if not self._open:
                 break
             try:
-                if answer := self._answer(line, _paths(request["task"])):
+                if answer := self._answer(line, request):
                     return answer
             except TimeoutError:
                 self._end_child()
@@ -137,7 +137,7 @@ class Checker:
             return head | {"trouble": words.format(why=why)}
         return head | {"trouble": _("the helper that checks the task ended twice")}
 
-    def _answer(self, line: bytes, paths: Any) -> dict[str, Any] | None:
+    def _answer(self, line: bytes, request: dict[str, Any]) -> dict[str, Any] | None:
         child = self._child or self._begin_child()
         if child is None:
             return None
@@ -145,11 +145,11 @@ class Checker:
         assert child.stdout is not None
         child.stdin.write(line)
         child.stdin.flush()
-        answer = json.loads(self._read_line(child.stdout.fileno(), paths) or "null")
+        answer = json.loads(self._read_line(child.stdout.fileno(), request) or "null")
         return answer if isinstance(answer, dict) else None
 
-    def _read_line(self, descriptor: int, paths: Any) -> bytes:
-        """Read up to the end of a line, in time, and while what it tells of is wanted."""
+    def _read_line(self, descriptor: int, request: dict[str, Any]) -> bytes:
+        """Read up to the end of a line, in time, and while the answer is wanted."""
         read, began = b"", time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(descriptor, selectors.EVENT_READ)
@@ -163,13 +163,15 @@ class Checker:
                 waited = time.monotonic() - began
                 if waited > self._timeout_s:
                     raise TimeoutError
-                if waited > self._patience_s and self._is_unwanted(paths):
+                if waited > self._patience_s and self._is_unwanted(request):
                     raise _UnwantedError
         return read
 
-    def _is_unwanted(self, paths: Any) -> bool:
+    def _is_unwanted(self, request: dict[str, Any]) -> bool:
+        """Say whether a look at other paths waits; a check was asked for, and is answered."""
         with self._changed:
-            return any(_paths(table) != paths for _number, table in self._waiting.values())
+            waiting = self._waiting.get("look") if request["ask"] == "look" else None
+        return waiting is not None and _paths(waiting[1]) != _paths(request["task"])
 
     def _begin_child(self) -> "subprocess.Popen[bytes] | None":
         if not self._open:

@@ -153,7 +153,7 @@ class Welcome(Static, can_focus=True):
         return text
 
     def _ways(self) -> list[tuple[str, str]]:
-        ways = [("d", _("the demo: a tiny model learns three colours in two minutes, no GPU"))]
+        ways = [("d", _("the demo: a tiny model learns three colours; 2 minutes, no GPU"))]
         host = self._host
         if host and host.preset != _DEMO:
             words = _("{preset}, which fits this host: {about}")

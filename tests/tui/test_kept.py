@@ -1,21 +1,11 @@
 """What was chosen on a screen is still so when another language builds it anew."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from sdtui import language
 from sdtui.widgets.chart import LossChart
 from support.console import Driven, drive
 from support.fake_runs import exit_record, make_run, metric
 from support.pictures import draw_step
-
-
-@pytest.fixture(autouse=True)
-def _english_again() -> Iterator[None]:
-    """The language is one for the process: other tests expect English."""
-    yield
-    language.use("en")
 
 
 async def in_another_language(it: Driven, *, from_mode: str) -> None:

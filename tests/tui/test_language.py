@@ -9,7 +9,6 @@ import socket
 import string
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,13 +48,6 @@ _WORDS = (
 )
 LEFT_OVER = frozenset(_WORDS.split())
 FORM = ("新任务", "挂载", "镜像设置", "显卡配置", "环境变量", "启动命令", "创建")
-
-
-@pytest.fixture(autouse=True)
-def _english_again() -> Iterator[None]:
-    """The language is one for the process: other tests expect English."""
-    yield
-    language.use("en")
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import string
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,13 +28,6 @@ _NOT_SHOWN = {  # errors of the code, and sentences of which a variable holds a 
     "the host runtime makes no mount points, and ", "runtime = 12 needs the name of an image, 12",
     "12 12 of 12 has no '12'", "12 12 of 12 names no image of this folder", "it 12",
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _english_again() -> Iterator[None]:
-    """The language is one for the process: other tests expect English."""
-    yield
-    language.use("en")
 
 
 def test_sentences_of_the_core_are_known_again() -> None:

@@ -23,8 +23,9 @@ def told(text: str) -> str:
 
 def told_of(cause: str, remedy: str | None) -> str:
     """Return what is wrong and what to do about it, in one line."""
-    words = _("{cause}: {remedy}").format(cause=told(cause), remedy=told(remedy or ""))
-    return words if remedy else told(cause)
+    if not remedy:
+        return told(cause)
+    return _("{cause}: {remedy}").format(cause=told(cause), remedy=told(remedy))
 
 
 @lru_cache(maxsize=2048)

@@ -161,7 +161,7 @@ def _environment(task: TaskSpec, run: RunDir, attempt: int, inside: Inside) -> d
     ours["ACCELERATE_USE_CPU"] = "false" if task.gpu.count else "true"
     if task.command is None and task.world_size == 1:
         ours |= ALONE
-    if (first := _first_checkpoint(task, inside)) is not None:
+    if (first := _first_checkpoint(task, inside)) not in {None, "latest"}:
         ours["SDTUI_FIRST_CHECKPOINT"] = first  # for a later attempt that finds none of its own
     return {**folders, **_threads(task), **_strays(task), **task.env, **ours}
 
@@ -218,16 +218,14 @@ def _trainer_argv(task: TaskSpec, attempt: int, inside: Inside, back_to: str | N
     settings = trainer_settings(task, inside)
     if attempt > 1:
         settings["resume_from_checkpoint"] = back_to or "latest"
-    elif (wish := _first_checkpoint(task, inside)) is not None:
-        settings["resume_from_checkpoint"] = wish
+    elif (first := _first_checkpoint(task, inside)) is not None:
+        settings["resume_from_checkpoint"] = first
     return [*_launcher(task, inside), "-m", "sdcore.train", *flags(settings)]
 
 
 def _first_checkpoint(task: TaskSpec, inside: Inside) -> str | None:
-    """Return what the first attempt goes on from, for example a checkpoint of another run."""
-    if task.command is not None:
-        return None
-    wish = task.effective_train().resume_from_checkpoint
+    """Return what the first attempt goes on from: ``latest``, or a checkpoint of another run."""
+    wish = None if task.command is not None else task.effective_train().resume_from_checkpoint
     return None if wish is None else _seen(task, inside, wish)
 
 

@@ -148,10 +148,14 @@ def resume_run(run: RunDir, *, sets: Sequence[str] = (), env: Sequence[str] = ()
 
 def _back_to(sets: Sequence[str]) -> tuple[str | None, list[str]]:
     """Part the wish for a checkpoint from the others: it is for one start, not for the task."""
-    key = "train.resume_from_checkpoint"
-    rest = [wish for wish in sets if wish.partition("=")[0].strip() != key]
-    named = [wish.partition("=")[2].strip().strip("\"'") for wish in sets if wish not in rest]
-    return (named[-1] if named and named[-1] != "latest" else None), rest
+    name, rest = "latest", []
+    for wish in sets:
+        key, _, value = wish.partition("=")
+        if key.strip() == "train.resume_from_checkpoint":
+            name = value.strip().strip("\"'")
+        else:
+            rest.append(wish)
+    return (None if name == "latest" else name), rest
 
 
 def _refuse_unknown(run: RunDir, task: TaskSpec, name: str) -> None:

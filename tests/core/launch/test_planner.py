@@ -176,7 +176,10 @@ def test_every_attempt_knows_where_the_first_one_began() -> None:
     assert "--resume_from_checkpoint=/runs/a/step-9" in plans[0].argv
     assert "--resume_from_checkpoint=latest" in plans[1].argv
     assert {plan.env["SDTUI_FIRST_CHECKPOINT"] for plan in plans} == {"/runs/a/step-9"}
-    assert "SDTUI_FIRST_CHECKPOINT" not in plan_launch(task(), RUN).env
+    latest = plan_launch(task(train={"resume_from_checkpoint": "latest"}), RUN)
+    assert "--resume_from_checkpoint=latest" in latest.argv  # a job file is started again so
+    for plan in (latest, plan_launch(task(), RUN)):
+        assert "SDTUI_FIRST_CHECKPOINT" not in plan.env
 
 
 def test_placeholders_are_filled_in_and_shell_variables_are_left_alone() -> None:

@@ -12,7 +12,7 @@ from sdcore.errors import ExitCode
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import Status, read_status
 from sdcore.runs.store import all_runs
-from sdtui.secrets import mask_of, masked_status, tells
+from sdtui.secrets import mask_of, masked_status, own_secrets, tells
 from sdtui.terminal import cells, fit, out, out_json, painted, say, state_sign
 from sdtui.words import loss_words, note_words, step_words
 
@@ -28,7 +28,8 @@ def run(args: argparse.Namespace) -> int:
     """Write a table, or an array of JSON objects."""
     now = time.time()
     found = [(run_dir, read_status(run_dir, now)) for run_dir in all_runs()]
-    shown = [(r, masked_status(s, mask_of(r)) if tells(s) else s) for r, s in found]
+    own = own_secrets()
+    shown = [(r, masked_status(s, mask_of(r, own)) if tells(s) else s) for r, s in found]
     if args.json:
         out_json([{**status.to_record(), "path": r.root} for r, status in shown])
         return 0

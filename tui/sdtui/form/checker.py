@@ -115,13 +115,12 @@ class Checker:
     def _converse(self, request: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to ``request``; a helper that died gets a second chance."""
         head = {"id": request["id"], "ask": request["ask"]}
-        line = json.dumps(request).encode() + b"\n"
         why = ""
         for _chance in range(2):
             if not self._open:
                 break
             try:
-                if answer := self._answer(line, request):
+                if answer := self._answer(request):
                     return answer
             except TimeoutError:
                 self._end_child()
@@ -137,13 +136,13 @@ class Checker:
             return head | {"trouble": words.format(why=why)}
         return head | {"trouble": _("the helper that checks the task ended twice")}
 
-    def _answer(self, line: bytes, request: dict[str, Any]) -> dict[str, Any] | None:
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
         child = self._child or self._begin_child()
         if child is None:
             return None
         assert child.stdin is not None
         assert child.stdout is not None
-        child.stdin.write(line)
+        child.stdin.write(json.dumps(request).encode() + b"\n")
         child.stdin.flush()
         answer = json.loads(self._read_line(child.stdout.fileno(), request) or "null")
         return answer if isinstance(answer, dict) else None

@@ -101,9 +101,10 @@ class Draft:
 
     def mount_at(self, key: str) -> MountRow | None:
         """Return the mount that ``key`` (``mounts.0``, ``mounts.0.source``) is about."""
-        table, _dot, rest = key.partition(".")
-        number = int(rest.partition(".")[0]) if table == "mounts" and rest else len(self.mounts)
-        return self.mounts[number] if number < len(self.mounts) else None
+        table, *rest = key.split(".")
+        if table != "mounts" or not rest or int(rest[0]) >= len(self.mounts):
+            return None
+        return self.mounts[int(rest[0])]
 
     def add_standard_mounts(self) -> None:
         """Offer the three places of the platform's form."""

@@ -14,7 +14,7 @@ from textual.timer import Timer
 
 from sdtui.front import Front
 
-_PATIENCE_S = 0.5  # with a key whose answer does not come to an end
+_PATIENCE_S = 3.0  # with a key whose answer does not come to an end; a busy machine takes over 0.5
 _LOOK_S = 0.01  # at a screen that cannot take keys yet
 
 
@@ -50,7 +50,8 @@ class Turns(Front):
             self._patience = self.set_timer(_PATIENCE_S, self._next_key)
             target = self.focused or self.screen
             await super().on_event(event)
-            target.post_message(self.Passed(self._number))
+            if not target.post_message(self.Passed(self._number)):  # it is gone by now
+                self.call_later(self._go_on, self._number)
 
     def on_turns_passed(self, message: Passed) -> None:
         """Go on once a change of focus has been made, too: it waits in the same queue."""

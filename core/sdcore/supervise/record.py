@@ -134,7 +134,10 @@ def exit_record(
     last = evidence.metrics
     if last.get("attempt", plan.attempt) != plan.attempt:
         # An earlier attempt got that far; this one stands where its checkpoint is.
-        last = {"step": step_of(Path(evidence.checkpoint)) if evidence.checkpoint else None}
+        step = step_of(Path(evidence.checkpoint)) if evidence.checkpoint else None
+        last = {"step": step, "loss": last.get("loss") if last.get("step") == step else None}
+    # What never started printed nothing: the log ends with the words of an earlier attempt.
+    printed = outcome.cause != "launch" or code is not None or signalled is not None
     return {
         "format": FORMAT,
         "state": outcome.state,
@@ -157,7 +160,7 @@ def exit_record(
         "checkpoint": evidence.checkpoint,
         "pipeline": evidence.pipeline if outcome.exit_code == ExitCode.DONE else None,
         **measured,
-        "last_lines": list(without_launcher(evidence.log_lines)),
+        "last_lines": list(without_launcher(evidence.log_lines)) if printed else [],
     }
 
 

@@ -1,6 +1,7 @@
 """How an end is judged: rules on plain data, no process."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdcore.errors import ExitCode
+from sdcore.errors import ExitCode, NotReadyError
 from sdcore.launch.plan import LaunchPlan
 from sdcore.runs.logs import Mask
 from sdcore.runs.paths import RunDir
 from sdcore.supervise import evidence as facts
 from sdcore.supervise import oom
 from sdcore.supervise.evidence import Evidence, Stop
-from sdcore.supervise.outcome import decide
+from sdcore.supervise.outcome import decide, of_error
 from sdcore.supervise.record import exit_record
 
 
@@ -151,6 +152,22 @@ def test_whatever_was_left_behind_gives_one_consistent_record(evidence: Evidence
     json.dumps(record, allow_nan=False)
     assert not set("\n\x1b\x9b") & set(record["reason"] + (record["remedy"] or ""))
     assert (record["code"] is None) or (record["signal"] is None)
+
+
+def test_a_resume_that_cannot_start_leaves_what_is_known_of_the_run() -> None:
+    """The log's last words were told as the reason of an attempt that had printed nothing."""
+    error = NotReadyError("the GPUs of this host cannot be used", cause="none", remedy="count 0")
+    told = {"attempt": 1, "step": 79, "loss": 0.25}
+    evidence = Evidence(
+        metrics=told, log_lines=("stopped at step 79",), checkpoint="output/checkpoints/step-79"
+    )
+    plan = LaunchPlan(name="x", argv=["x"], cwd="/", attempt=2)
+    record = exit_record(plan, evidence, of_error(error), Mask([]))
+    assert (record["last_step"], record["last_loss"]) == (79, 0.25)
+    assert record["last_lines"] == []
+    later = replace(evidence, metrics=told | {"step": 90})
+    record = exit_record(plan, later, of_error(error), Mask([]))
+    assert (record["last_step"], record["last_loss"]) == (79, None)
 
 
 def test_rank_files_of_an_earlier_attempt_say_nothing(tmp_path: Path) -> None:

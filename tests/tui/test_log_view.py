@@ -135,6 +135,7 @@ def test_a_search_counts_goes_round_and_can_be_taken_back() -> None:
         await it.until("0 found")
         await it.press("escape")
         assert view.choices.query is None
+        await it.until(lambda: "following" in title(it))
         await it.press("slash")
         await it.type("step=1.3 ")
         await it.until("/step=1.3  10 of 10")

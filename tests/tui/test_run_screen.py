@@ -186,8 +186,10 @@ def test_the_chart_is_written_where_it_was_asked(tmp_path: Path) -> None:
         await console.until(lambda: bool(console.app.view.run and len(console.app.view.run.curve)))
         await console.press("x")
         await console.until("Export the chart")
+        await console.until(str(Path.cwd())[:40])
         await console.press("ctrl+a", "ctrl+k")
         await console.type(str(folder))
+        await console.until(str(folder)[-40:])
         await console.press("enter")
         await console.told("written:", 30)
         assert {path.suffix for path in folder.iterdir()} == {".csv", ".svg", ".png"}

@@ -70,7 +70,7 @@ class LogFeed:
         post: Called from the thread; may block, so that a slow screen is not flooded.
     """
 
-    def __init__(self, period_s: float, post: Callable[[News], None]) -> None:
+    def __init__(self, period_s: float, post: Callable[[News], object]) -> None:
         self.period_s, self._post = period_s, post
         self._lock, self._wake, self._ended = threading.Lock(), threading.Event(), threading.Event()
         self._wishes: dict[str, tuple[Any, ...]] = {}  # by kind: only the newest of each counts
@@ -157,7 +157,8 @@ class LogFeed:
                 self._post(Broken(error))
                 break
             # Even when busy it lets go for a moment: the screen needs the interpreter, too.
-            self._wake.wait(0.001 if busy else 60.0 if paused else self.period_s)
+            idle = paused or self._log is None
+            self._wake.wait(0.001 if busy else 60.0 if idle else self.period_s)
             self._wake.clear()
         self._tries.close()
         if self._log is not None:
@@ -167,7 +168,7 @@ class LogFeed:
         """End a search whose pattern takes too long; the log itself goes on."""
         self._tired = query
         self._matches = self._scan = self._hit = None
-        self._post(Hit(None, gave_up=query))
+        self._post(Hit(query, None, gave_up=True))
 
     def _learn(self, window: Window) -> bool:
         """Find out what is to be set apart in the rows at hand; say whether that was needed."""

@@ -181,14 +181,15 @@ def hits(log: LogFile, number: int, query: Query, only: Filter, tries: Tries) ->
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """Where the next match stands: None if there is none; ``wrapped`` if it went past an end.
+    """Where the next match of ``query`` stands: None if there is none.
 
-    The search for ``gave_up`` is over: its pattern takes too long.
+    ``wrapped`` if it went past an end; ``gave_up`` if the pattern takes too long.
     """
 
+    query: Query | None
     at: int | None
     wrapped: bool = False
-    gave_up: Query | None = None
+    gave_up: bool = False
 
 
 def next_hit(
@@ -209,14 +210,14 @@ def next_hit(
     for number in numbers:
         found = hits(log, number, query, only, tries)
         if found := [at for at in found if (at < start if up else at > start)]:
-            return Hit(found[-1] if up else found[0])
+            return Hit(query, found[-1] if up else found[0])
         yield
     around = range(log.pages - 1, here - 1, -1) if up else range(here + 1)
     for number in around:
         if found := hits(log, number, query, only, tries):
-            return Hit(found[-1] if up else found[0], wrapped=True)
+            return Hit(query, found[-1] if up else found[0], wrapped=True)
         yield
-    return Hit(None)
+    return Hit(query, None)
 
 
 @dataclass(frozen=True, slots=True)

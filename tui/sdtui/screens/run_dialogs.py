@@ -17,6 +17,7 @@ from textual.widgets.selection_list import Selection
 
 from sdcore.runs.status import Status
 from sdtui import phrases
+from sdtui.form.paths import PathSuggester
 from sdtui.language import N_, _
 from sdtui.live.hub import MOST_OVERLAYS
 from sdtui.theme import GLYPHS
@@ -96,7 +97,7 @@ class AskFolder(ModalScreen[str | None]):
     """One folder, typed."""
 
     HELP_TITLE = N_("Choose a folder")
-    DEFAULT_CSS = "AskFolder Input { width: 60; border: none; height: 1; background: $surface; }"
+    DEFAULT_CSS = "AskFolder Input { width: 60; background: $surface; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", N_("Cancel"), id="folder.cancel"),
     ]
@@ -109,7 +110,9 @@ class AskFolder(ModalScreen[str | None]):
         """Show the question with the present folder."""
         with Vertical(classes="dialog"):
             yield Static(Text(self._title), classes="dialog--title")
-            yield Input(str(self._folder))
+            path = Input(str(self._folder), compact=True, suggester=PathSuggester())
+            path.cursor_blink = False
+            yield path
             yield Static(Text(_("enter write   esc cancel")), classes="dialog--keys")
 
     @on(Input.Submitted)

@@ -54,7 +54,8 @@ class LogPane(Pane):
         super().__init__(**more)
         self._snapshot: RunSnapshot | None = None
         self._opened: tuple[RunDir, int] | None = None  # the run, and which of its logs
-        self._before: Query | None = None  # what was searched before the present typing
+        # What was searched before the present typing, and where: None at the end that is followed.
+        self._before: tuple[Query | None, int | None] = None, None
 
     def body(self) -> ComposeResult:
         """Put the rows above the search."""
@@ -130,16 +131,20 @@ class LogPane(Pane):
     # Searching.
     def action_search(self) -> None:
         """Ask for a pattern."""
-        self._before = self.view.choices.query
-        self.query_one(LogSearch).open(self._before.text if self._before else "")
+        choices = self.view.choices
+        self._before = choices.query, choices.at
+        self.query_one(LogSearch).open(choices.query.text if choices.query else "")
 
     def on_log_search_wanted(self, message: LogSearch.Wanted) -> None:
         """Search, and leave the line when the person is done."""
         view = self.view
-        query = self._before if message.left else message.query
+        query, at = self._before if message.left else (message.query, view.choices.at)
         now = view.choices.query
         if (query.text if query else None) != (now.text if now else None):
             view.search(query, jump=not message.left)
+        if at != view.choices.at:  # the typing led away from there
+            view.choices.at = at
+            view.follow() if at is None else view.forget()
         if message.done or message.left:
             view.focus()
             if isinstance(self.screen, ConsoleScreen):

@@ -98,12 +98,9 @@ class LogView(LogKeys, can_focus=True):
     def on_mount(self) -> None:
         """Begin to read, in the way it was left."""
         self.choices = choices_of(self.app)
-        self.feed = LogFeed(0.25, self._from_thread)
+        self.feed = LogFeed(0.25, lambda news: self.post_message(self.Came(news)))
         self.feed.start()
         self.post_message(self.Changed())  # the pane may have been shown a run before this
-
-    def _from_thread(self, news: News) -> None:
-        self.post_message(self.Came(news))
 
     def on_unmount(self) -> None:
         """Leave no thread behind."""
@@ -210,9 +207,11 @@ class LogView(LogKeys, can_focus=True):
             self.ask_for_more()
 
     def _take_hit(self, hit: Hit) -> None:
+        if hit.query != self.choices.query:
+            return  # of a search that was left meanwhile
         if hit.at is None:
             self.hit = None
-            if hit.gave_up == self.choices.query:
+            if hit.gave_up:
                 self.choices.query = None
             tired = _("the search was ended: its pattern takes too long on a line of this log")
             self.tell(tired if hit.gave_up else _("no line matches"))

@@ -8,7 +8,7 @@ from sdtui.app import SdTui
 from sdtui.settings import Settings
 from sdtui.widgets.bars import KeyBar, TopBar
 from sdtui.widgets.gpu_pane import GpuBody
-from support.console import Driven, drive
+from support.console import SIZES, Driven, drive
 from support.fake_runs import exit_record, make_run, metric
 
 
@@ -23,7 +23,7 @@ def test_the_keys_follow_the_focus_at_once_and_alone(monkeypatch: pytest.MonkeyP
         drawn.append("keys")
         key_bar(bar)
 
-    def top(bar: TopBar, here: str, link: str) -> None:
+    def top(bar: TopBar, here: str, link: tuple[str, str]) -> None:
         drawn.append("top")
         top_bar(bar, here, link)
 
@@ -43,6 +43,20 @@ def test_the_keys_follow_the_focus_at_once_and_alone(monkeypatch: pytest.MonkeyP
         await it.until(lambda: "w Window" not in it.lines()[-1], seconds=1.5)
 
     drive(story, (140, 40))
+
+
+@pytest.mark.parametrize("language", ["en", "zh_CN"])
+@pytest.mark.parametrize("size", SIZES)
+def test_what_a_slow_link_carries_is_shown_at_every_size(
+    size: tuple[int, int], language: str
+) -> None:
+    """At 80 columns, where links are slowest, the figure was the first to go."""
+
+    async def story(it: Driven) -> None:
+        await it.until(lambda: "0.0 KB/s" in it.lines()[0])
+        assert re.search(r"\d\d:\d\d ?$", it.lines()[0])
+
+    drive(story, size, Settings(link="slow", language=language))
 
 
 def test_a_click_on_a_screens_name_or_on_a_key_does_it() -> None:

@@ -14,7 +14,7 @@ from sdtui.live.gpu import GpuReader, GpuView
 from sdtui.live.host import HostProcess, HostView
 from sdtui.widgets.gpu_drawing import draw
 from sdtui.widgets.gpu_lines import width_of
-from sdtui.widgets.gpu_rows import Facts, Look
+from sdtui.widgets.gpu_rows import PARTS, Facts, Look, Part, ranges
 from support.fake_runs import T0, make_run
 from support.gpu_lines import GIB, busy, host_of_eight, host_of_mig, lines
 
@@ -73,17 +73,18 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Several:
     height=st.integers(3, 50),
     window=st.sampled_from(["1m", "10m", "1h", "run"]),
     chosen=st.integers(0, 20),
+    part=st.sampled_from(PARTS),
 )
 def test_no_line_is_wider_than_its_place(
-    several: Several, which: int, width: int, height: int, window: str, chosen: int
+    several: Several, which: int, width: int, height: int, window: str, chosen: int, part: Part
 ) -> None:
     """A line one cell too long would be cut at a figure, and a wrong figure is worse than none."""
-    drawing = draw(several[which], Look(window, chosen), width, height)
+    drawing = draw(several[which], Look(window, chosen, part), width, height)
     assert 1 <= len(drawing.rows) <= height
     assert len(drawing.owners) == len(drawing.rows)
     assert [row for row in drawing.rows if width_of(row) > width] == []
     figures = drawing.rows[0]
-    assert which > 2 or width < 24 or figures[-1][0] != "…"
+    assert which > 2 or width < 24 or part == "processes" or figures[-1][0] != "…"
 
 
 @pytest.mark.parametrize(("width", "height"), [(30, 8), (40, 10), (78, 20)])
@@ -101,6 +102,37 @@ def test_what_is_wrong_is_told_in_words_and_by_glyph() -> None:
     assert "✗ GPU 5 lost: off the bus until a reset or reboot" in text
     assert "✗ GPU 3: 2 uncorrected memory errors" in text
     assert "! GPU 0,1: power cap 10% of the last 5 min" in text
+
+
+def test_charts_and_processes_are_reached_where_eight_devices_fill_the_place() -> None:
+    """At 80x24 nothing of them was to be seen, and no key led there."""
+    facts = _facts(host_of_eight, host=_host())
+    assert "16 cores" not in _text(facts, 80, 20)
+    charts = _text(facts, 80, 20, Look(part="charts", chosen=2)).splitlines()
+    assert charts[0].split()[0] == "2"
+    assert "GPU 2 over 10m" in charts[1]
+    assert len(charts) == 20
+    processes = _text(facts, 80, 20, Look(part="processes"))
+    assert "16 cores" in processes
+    assert "processes" in processes
+
+
+def test_a_warning_for_many_devices_keeps_its_number_in_a_narrow_place() -> None:
+    """It was cut before the share of time that it is about."""
+    facts = _facts(lambda second: [busy(index, second) for index in range(8)])
+    device = replace(facts.view.devices[0], throttle=(("power cap", 0.3),))
+    some = [replace(device, sample=replace(device.sample, index=i)) for i in (0, 2, 4, 5, 7)]
+    quiet = [each for each in facts.view.devices if each.sample.index in {1, 3, 6}]
+    facts = replace(facts, view=replace(facts.view, devices=(*some, *quiet)))
+    assert "! GPU 5/8: power cap 30%/5 min" in _text(facts, 31, 12)
+    assert "! GPU 0,2,4,5,7: power cap 30% of the last 5 min" in _text(facts, 60, 12)
+
+
+@given(st.sets(st.integers(0, 20), max_size=12))
+def test_ranges_name_every_number_and_no_other(numbers: set[int]) -> None:
+    """A device that is not named is not looked after."""
+    spans = [part.split("-") for part in ranges(numbers).split(",") if part]
+    assert {n for span in spans for n in range(int(span[0]), int(span[-1]) + 1)} == numbers
 
 
 def test_a_driver_that_does_not_answer_is_told_with_the_last_reading() -> None:

@@ -53,16 +53,17 @@ def current(console: Driven) -> str:
 
 
 # Pure parts.
-@given(st.integers(20, 300))
-def test_the_columns_fit_every_width(width: int) -> None:
+@given(st.integers(20, 300), st.booleans())
+def test_the_columns_fit_every_width(width: int, figures: bool) -> None:
     """One cell too many wraps every row of the table."""
-    chosen = layout(width)
+    chosen = layout(width, figures=figures)
 
+    ids = {column.id for column, _cells in chosen}
     if width >= 56:
         assert 4 + sum(cells + 1 for _column, cells in chosen) <= width
-        assert {column.id for column, _cells in chosen} >= {"name", "progress", "loss"}
+        assert ids >= ({"name", "step", "speed"} if figures else {"name", "progress", "loss"})
     if width >= 78:
-        assert {column.id for column, _cells in chosen} >= {"eta", "age", "note"}
+        assert ids >= ({"gpus", "elapsed", "eta"} if figures else {"eta", "age", "note"})
 
 
 @given(st.text("ab 宽字👩‍👧é·", max_size=40), st.integers(2, 30), st.booleans())
@@ -76,6 +77,24 @@ def test_a_bar_has_its_width(share: float, width: int) -> None:
     """A bar that grew by a cell would push the percent out of its column."""
     assert cell_len(progress_bar(share, width)) == width
     assert progress_bar(1.0, width) == "█" * width
+
+
+def test_every_figure_of_a_run_can_be_seen_in_the_list_at_80_columns() -> None:
+    """Steps, speed, GPUs and time stood in the peek alone, for one run at a time."""
+    some_runs()
+
+    async def story(it: Driven) -> None:
+        await it.until("15,000")  # in the peek of the run under the cursor
+        table = it.app.screen.query_one(TaskTable)
+        await it.press("v")
+        await it.until(lambda: "step" in it.lines()[1])
+        assert "4,210/15,000" in it.lines()[1 + table.cursor + 1]
+        for title in ("img/s", "GPUs", "elapsed"):
+            assert title in it.lines()[1]
+        await it.press("v")
+        await it.until(lambda: "note" in it.lines()[1])
+
+    drive(story)
 
 
 STATUSES = st.builds(

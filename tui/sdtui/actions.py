@@ -4,28 +4,35 @@ Each act runs in a thread and leaves a request or starts a process; none of them
 and none is needed by one. What makes no sense is refused in words before anything is touched.
 """
 
-import os
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdcore import units
 from sdcore.errors import SdError, UsageError
 from sdcore.runs import requests
 from sdcore.runs.fields import Fields, read_fields
-from sdcore.runs.paths import RunDir, step_folders
+from sdcore.runs.files import last_records
+from sdcore.runs.paths import RunDir
 from sdcore.runs.status import Status, read_status
 from sdcore.runs.store import remove_run
 from sdcore.text import clean_line
 from sdtui import phrases
 from sdtui.language import _, ngettext
+from sdtui.removal import what_goes
 
 if TYPE_CHECKING:
     from sdtui.app import SdTui
+    from sdtui.live.checkpoints import Checkpoint
+    from sdtui.screens.resume_box import Going
 
 BY = "console"
-VERBS = ("stop", "checkpoint", "samples", "resume")  # whose sense depends on the run's state
-_NAMED = 6  # runs told by name in a question
+_EVENTS = 5000  # the last of a run, among which those of the checkpoints on disk are
+VERBS = (
+    "stop",
+    "checkpoint",
+    "samples",
+    "resume",
+    "resume_from",
+)  # whose sense depends on the run's state
 
 
 def _in_background(app: "SdTui", act: Callable[[], None]) -> None:
@@ -78,6 +85,8 @@ def offered(verb: str, status: Status | None) -> bool:
         return False
     if verb == "resume":
         return status.over and status.state != "done"
+    if verb == "resume_from":
+        return status.over and status.checkpoint is not None
     if verb == "stop":
         return not status.over
     return not _why_no_wish(status)
@@ -232,7 +241,7 @@ def resume(app: "SdTui", runs: Sequence[Status]) -> None:
     able = [status for status in runs if status.over and status.state != "done"]
     if not able:
         words = (
-            _("{name} is done: e copies it into the form, to train longer")
+            _("{name} is done: R trains it longer")
             if runs[0].over
             else _("{name} is alive: only what is over is resumed")
         )
@@ -251,6 +260,57 @@ def resume(app: "SdTui", runs: Sequence[Status]) -> None:
         app.call_from_thread(_say, app, words.format(name=status.name))
 
     _in_background(app, lambda: _each(able, start))
+
+
+def resume_from(app: "SdTui", status: Status) -> None:
+    """Ask from which checkpoint a run that is over goes on, and how far."""
+    if refused_to_write(app):
+        return
+    if not status.over:
+        words = _("{name} is alive: only what is over is resumed")
+        _say(app, words.format(name=status.name), warn=True)
+        return
+
+    def look() -> None:
+        from sdtui.live.checkpoints import checkpoints  # noqa: PLC0415  # rare
+
+        run = app.hub.run_of(status.id)
+        kept = checkpoints(run, last_records(run.events, want=_EVENTS)) if cooperative(run) else ()
+        if kept:
+            app.call_from_thread(_ask_where, app, status, kept)
+        else:
+            words = _("{name} has no checkpoint to choose from")
+            app.call_from_thread(_say, app, words.format(name=status.name), warn=True)
+
+    _in_background(app, look)
+
+
+def _ask_where(app: "SdTui", status: Status, kept: "tuple[Checkpoint, ...]") -> None:
+    from sdtui.screens.resume_box import Going, ResumeBox  # noqa: PLC0415  # rare
+
+    def answered(going: Going | None) -> None:
+        if going is not None:
+            _in_background(app, lambda: _go_on(app, status, going))
+
+    app.push_screen(ResumeBox(status, kept), answered)
+
+
+def _go_on(app: "SdTui", status: Status, going: "Going") -> None:
+    from sdcore.supervise.begin import resume_run  # noqa: PLC0415  # loads pydantic
+
+    sets = []
+    if going.step is not None:
+        sets.append(f"train.resume_from_checkpoint=step-{going.step}")
+    if going.total is not None:
+        sets.append(f"train.max_train_steps={going.total}")
+    resume_run(app.hub.run_of(status.id), sets=sets)
+    words = (
+        _("{name} goes on from its newest checkpoint")
+        if going.step is None
+        else _("{name} goes on from step {step}; later checkpoints are set aside")
+    )
+    step = "" if going.step is None else f"{going.step:,}"
+    app.call_from_thread(_say, app, words.format(name=status.name, step=step))
 
 
 def _each(runs: Sequence[Status], act: Callable[[Status], None]) -> None:
@@ -281,48 +341,12 @@ def delete(app: "SdTui", runs: Sequence[Status]) -> None:
         return
 
     def look() -> None:
-        body = _what_goes([app.hub.run_of(status.id) for status in runs])
+        body = what_goes([app.hub.run_of(status.id) for status in runs])
         words = ngettext("Delete {name}?", "Delete {n} runs?", len(runs))
         title = words.format(name=runs[0].name, n=len(runs))
         app.call_from_thread(_confirm, app, title, body, lambda: _remove(app, runs))
 
     _in_background(app, look)
-
-
-def _what_goes(runs: Sequence[RunDir]) -> str:
-    """Name what a removal would take, and its size on disk."""
-    lines = [run.id for run in runs[:_NAMED]]
-    if len(runs) > _NAMED:
-        lines.append(_("and {n} more").format(n=len(runs) - _NAMED))
-    saved = sum(len(_steps(run)) for run in runs)
-    if saved:
-        words = ngettext("{n} checkpoint", "{n} checkpoints", saved)
-        lines.append(words.format(n=saved))
-    finished = sum(run.finished for run in runs)
-    if finished:
-        words = ngettext("the trained pipeline", "{n} trained pipelines", finished)
-        lines.append(words.format(n=finished))
-    size = units.size(sum(size_on_disk(run) for run in runs))
-    return "\n".join([*lines, _("{size} on disk; it cannot be brought back").format(size=size)])
-
-
-def _steps(run: RunDir) -> list[object]:
-    try:
-        return list(step_folders(run.checkpoints))
-    except OSError:  # removed meanwhile
-        return []
-
-
-def size_on_disk(run: RunDir) -> int:
-    """Return the bytes that the run's files take; links are not followed."""
-    total = 0
-    for folder, _folders, names in os.walk(run.root):
-        for name in names:
-            try:
-                total += Path(folder, name).lstat().st_blocks * 512
-            except OSError:  # rotated away while it was counted
-                continue
-    return total
 
 
 def _remove(app: "SdTui", runs: Sequence[Status]) -> None:

@@ -40,7 +40,15 @@ _STYLES = Path(__file__).parent / "styles"
 _LATER_STYLES = ("new", "run", "log", "gpu", "images", "compare")
 _KEEP_S = 2.0  # that leaving waits for settings to be written
 _ANSWER_S = 0.08  # that a key gets to be answered, before what is new is drawn
-_NEEDS_RUN = {"run", "log", "gpu", "images"}
+_NEEDS_RUN = ("run", "log", "gpu", "images")
+# What these import besides comes with them: NumPy, pydantic.
+_AHEAD = tuple(
+    f"sdtui.{name}"
+    for name in (
+        "screens.run", "widgets.chart", "widgets.gpu_pane", "widgets.log_pane",
+        "widgets.samples_pane", "screens.new", "screens.log", "screens.gpu", "screens.images",
+    )
+)  # fmt: skip
 
 
 def _screen(mode: str) -> Callable[[], Screen[Any]]:
@@ -236,7 +244,8 @@ class SdTui(Turns):
 
     def _look_round(self) -> None:
         self._draw_bars()
-        self.compose_ahead(("log", "gpu", "images") if self.hub_run else (), self._typed)
+        if self.view.runs is not None and self.import_ahead(_AHEAD):
+            self.compose_ahead((*(_NEEDS_RUN if self.view.runs else ()), "new"), self._typed)
         if self._tidier is not None:
             self._tidier.tidy(self._typed)
 
@@ -244,11 +253,12 @@ class SdTui(Turns):
         for screen in self._whole_screens():
             screen.draw_bars()
 
-    def link_words(self) -> str:
-        """Tell how the console is reached and, over SSH, what it sends."""
+    def link_words(self) -> tuple[str, str]:
+        """Tell how the console is reached and, over SSH, what it sends: in full, and in short."""
         if not self.settings.slow:
-            return _("local")
-        return _("ssh {rate}").format(rate=f"{METER.rate() / 1000:.1f} KB/s")
+            return _("local"), ""
+        rate = f"{METER.rate() / 1000:.1f} KB/s"
+        return _("ssh {rate}").format(rate=rate), rate
 
     # Going from screen to screen.
     def go(self, mode: str) -> None:

@@ -1,8 +1,11 @@
-"""How screens come to the front: held until they are drawn, styled once, composed before a key.
+"""How screens come to the front: held until they are drawn, styled once, made before a key.
 
-Calls ``App._init_mode`` of Textual and overrides what it does whenever the mode changes.
+Calls ``App._init_mode`` of Textual, and overrides what it does whenever the mode changes and when
+it closes.
 """
 
+import importlib
+import threading
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -23,6 +26,8 @@ class Front(Wire):
 
     _held: ExitStack | None = None  # the batch of a screen that is not drawn yet
     _styled_for = ""  # the theme the styles were parsed for
+    _closes = False
+    _imports: threading.Thread | None = None
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -60,6 +65,25 @@ class Front(Wire):
                 self.stylesheet.update(screen, animate=animate)
                 screen.refresh(layout=True)
 
+    def import_ahead(self, modules: Iterable[str]) -> bool:
+        """Import modules in a thread, so that the first key that needs them does not wait for it.
+
+        Returns:
+            Whether that is done.
+        """
+
+        def work() -> None:
+            for module in modules:
+                try:
+                    importlib.import_module(module)
+                except Exception:  # noqa: BLE001  # the screen that needs it raises it again
+                    return
+
+        if self._imports is None:
+            self._imports = threading.Thread(target=work, name="imports", daemon=True)
+            self._imports.start()
+        return not self._imports.is_alive()
+
     def compose_ahead(self, modes: Iterable[str], typed: float) -> None:
         """Compose one screen that was not shown yet behind the one in front, while nobody types.
 
@@ -70,8 +94,13 @@ class Front(Wire):
             typed: When the last key was pressed, on the monotonic clock.
         """
         mode = next((each for each in modes if each not in self._screen_stacks), None)
-        if mode is not None and time.monotonic() - typed > _QUIET_S:
+        if mode is not None and time.monotonic() - typed > _QUIET_S and not self._closes:
             self._init_mode(mode)
             screen = self._screen_stacks[mode][0]
             screen.post_message(ScreenSuspend())
             self._screens_styled[screen] = self.theme
+
+    async def _close_all(self) -> None:
+        """Close every screen; one that was composed meanwhile would end this with an error."""
+        self._closes = True
+        await super()._close_all()

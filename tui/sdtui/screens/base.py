@@ -76,6 +76,10 @@ class ConsoleScreen(WireScreen):
         """Whether the next of several keys finds what it was typed for."""
         return self.whole
 
+    def offers(self, action: str) -> bool:  # noqa: ARG002
+        """Whether a key that does ``action`` is named now; unnamed, it says what is against it."""
+        return True
+
     def compose(self) -> ComposeResult:
         """Put the bars around the body."""
         self._fit(self.app.size)

@@ -39,6 +39,8 @@ class RunScreen(ConsoleScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "resume", N_("Resume"), id="run.resume",
                 tooltip=N_("Go on from the newest checkpoint")),
+        Binding("R", "resume_from", N_("Resume from"), id="run.resume_from",
+                tooltip=N_("Choose a checkpoint to go on from, and the last step")),
         Binding("s", "stop", N_("Stop"), id="run.stop",
                 tooltip=N_("Save and stop; again, go further: SIGTERM, SIGKILL")),
         Binding("v", "side", N_("Side"), id="run.side",
@@ -212,11 +214,11 @@ class RunScreen(ConsoleScreen):
             super().action_back()
 
     # Acts.
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offer only what makes sense for the state of the run."""
-        if action in actions.VERBS and not actions.offered(action, self.status):
-            return False
-        return super().check_action(action, parameters)
+    def offers(self, action: str) -> bool:
+        """Name only what makes sense for the state of the run."""
+        if action in actions.VERBS:
+            return actions.offered(action, self.status)
+        return super().offers(action)
 
     @property
     def status(self) -> Status | None:
@@ -243,6 +245,11 @@ class RunScreen(ConsoleScreen):
         """Go on from the newest checkpoint."""
         if self.status:
             actions.resume(self.console_app, [self.status])
+
+    def action_resume_from(self) -> None:
+        """Choose where the run goes on, and how far."""
+        if self.status:
+            actions.resume_from(self.console_app, self.status)
 
     def action_edit(self) -> None:
         """Copy the run into the form."""

@@ -26,7 +26,17 @@ if TYPE_CHECKING:
     from sdtui.widgets.welcome import Host, Welcome
 
 _SAME = {"step": "progress", "note": "state"}  # columns that sort as another does
-_NEED_RUNS = {"filter", "stop", "resume", "edit", "delete", "sort", "reverse"}
+_NEED_RUNS = {
+    "filter",
+    "stop",
+    "resume",
+    "resume_from",
+    "edit",
+    "delete",
+    "sort",
+    "reverse",
+    "columns",
+}
 _SETTLE_S = 0.12  # a cursor that runs down the list reads no files on its way
 
 
@@ -44,6 +54,8 @@ class TasksScreen(ConsoleScreen):
                 tooltip=N_("Save and stop; again, go further: SIGTERM, SIGKILL")),
         Binding("r", "resume", N_("Resume"), id="tasks.resume",
                 tooltip=N_("Go on from the newest checkpoint")),
+        Binding("R", "resume_from", N_("Resume from"), show=False, id="tasks.resume_from",
+                tooltip=N_("Choose a checkpoint to go on from, and the last step")),
         Binding("e", "edit", N_("Edit copy"), id="tasks.edit",
                 tooltip=N_("Copy the run into the form as a new task")),
         Binding("d", "delete", N_("Delete"), id="tasks.delete",
@@ -51,6 +63,8 @@ class TasksScreen(ConsoleScreen):
         Binding("o", "sort", N_("Sort"), id="tasks.sort", tooltip=N_("Sort by the next column")),
         Binding("O", "reverse", N_("Reverse"), show=False, id="tasks.reverse",
                 tooltip=N_("Reverse the order")),
+        Binding("v", "columns", N_("Columns"), id="tasks.columns",
+                tooltip=N_("Show steps, speed, GPUs and times, or the bar and the note")),
     ]  # fmt: skip
 
     def __init__(self) -> None:
@@ -111,7 +125,7 @@ class TasksScreen(ConsoleScreen):
         # The table knows best: its word of a cursor that moved may still be on its way.
         at = table.current.id if table.current else self.listing.cursor
         order = (self.listing.sort, self.listing.reverse)
-        table.draw(rows, at, self.listing.marked, order)
+        table.draw(rows, at, self.listing.marked, order, figures=self.listing.figures)
         self._cursor_moved()
         self._draw_count(len(rows), view.runs)
 
@@ -240,12 +254,16 @@ class TasksScreen(ConsoleScreen):
 
     # Keys.
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offer nothing that needs a run while there is none, nor what none of them can do."""
+        """Do nothing that needs a run while there is none."""
         if action in _NEED_RUNS and self.has_class("-empty"):
             return False
+        return super().check_action(action, parameters)
+
+    def offers(self, action: str) -> bool:
+        """Name only what makes sense for one of the chosen runs."""
         if action in actions.VERBS and self._composed:
             return any(actions.offered(action, status) for status in self.chosen())
-        return super().check_action(action, parameters)
+        return super().offers(action)
 
     def action_back(self) -> None:
         """Take the filter away, then the marks."""
@@ -277,6 +295,11 @@ class TasksScreen(ConsoleScreen):
         self.listing.reverse = not self.listing.reverse
         self._again()
 
+    def action_columns(self) -> None:
+        """Show the other columns where there is no room for all."""
+        self.listing.figures = not self.listing.figures
+        self._again()
+
     def action_new(self) -> None:
         """Fill in a new task."""
         self.console_app.go("new")
@@ -295,6 +318,12 @@ class TasksScreen(ConsoleScreen):
     def action_resume(self) -> None:
         """Go on from the newest checkpoint."""
         actions.resume(self.console_app, self.chosen())
+
+    def action_resume_from(self) -> None:
+        """Choose where the run under the cursor goes on, and how far."""
+        status = self.query_one(TaskTable).current
+        if status is not None:
+            actions.resume_from(self.console_app, status)
 
     def action_delete(self) -> None:
         """Delete, after a question."""

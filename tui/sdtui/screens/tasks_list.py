@@ -47,6 +47,7 @@ class Listing:
         reverse: The other way round.
         cursor: The id of the run under the cursor.
         marked: Ids, in the order they were marked.
+        figures: Whether steps, speed and times go before the bar and the note.
     """
 
     words: str = ""
@@ -54,6 +55,7 @@ class Listing:
     reverse: bool = False
     cursor: str | None = None
     marked: tuple[str, ...] = field(default=())
+    figures: bool = False
 
     def rows(self, runs: tuple[Status, ...]) -> list[Status]:
         """Return what is shown of ``runs``, which come newest first."""

@@ -22,8 +22,9 @@ SCREENS = (
 )  # fmt: skip
 _ALWAYS = ("app.help", "app.quit")  # ids of bindings
 _WRITES = frozenset({  # ids of those that start, stop, change or delete something
-    "tasks.stop", "tasks.resume", "tasks.delete",
-    "run.stop", "run.resume", "run.checkpoint", "run.samples", "new.create", "new.save",
+    "tasks.stop", "tasks.resume", "tasks.resume_from", "tasks.delete",
+    "run.stop", "run.resume", "run.resume_from", "run.checkpoint", "run.samples",
+    "new.create", "new.save",
 })  # fmt: skip
 
 
@@ -37,7 +38,8 @@ def offered_keys(screen: Screen[Any]) -> list[ActiveBinding]:
     writes = _WRITES if settings is not None and settings.read_only else frozenset()
     by_node: dict[DOMNode, list[ActiveBinding]] = {}
     for active in screen.active_bindings.values():
-        if active.binding.id not in writes:
+        offers = getattr(active.node, "offers", None)
+        if active.binding.id not in writes and (offers is None or offers(active.binding.action)):
             by_node.setdefault(active.node, []).append(active)
     return [
         active
@@ -71,8 +73,13 @@ class TopBar(Line):
     }
     """
 
-    def draw(self, here: str, link: str) -> None:
-        """Show ``here`` as the current screen, and what is known of the link."""
+    def draw(self, here: str, link: tuple[str, str]) -> None:
+        """Show ``here`` as the current screen, and what is known of the link.
+
+        Args:
+            here: The id of the current screen.
+            link: What is known of it, in full and in short; the short form may be empty.
+        """
         name, current, faint = (
             self.get_component_rich_style(f"top--{part}", partial=True)
             for part in ("name", "here", "faint")
@@ -84,13 +91,14 @@ class TopBar(Line):
             click = clickable(f"app.go('{mode}')")
             text.append(f" {number} {_(title)} ", style=style + click)
         host = clean_line(platform.node().partition(".")[0], 20)
-        right = f"{host}  {link}  {datetime.now().astimezone():%H:%M} "
+        full, short = link
+        time = f"{datetime.now().astimezone():%H:%M}"
         room = self.size.width - text.cell_len
-        if cell_len(right) > room:  # the time goes last
-            right = right.rsplit("  ", maxsplit=1)[-1]
-        if cell_len(right) <= room:
-            text.append(" " * (room - cell_len(right)))
-            text.append(right, style=faint)
+        # What a slow link carries is told as long as there is room for anything.
+        forms = (f"{host}  {full}  {time} ", f"{full}  {time} ", f"{short} {time}".lstrip(), short)
+        right = next((form for form in forms if cell_len(form) <= room), "")
+        text.append(" " * (room - cell_len(right)))
+        text.append(right, style=faint)
         self.set(text)
 
 

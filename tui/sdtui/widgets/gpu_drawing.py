@@ -39,6 +39,8 @@ def draw(facts: Facts, look: Look, width: int, height: int) -> Drawing:
         rows = no_gpu_rows(facts, width, look)
         rows += _after_gap(process_rows(facts, width, height - len(rows) - 1))
         return _cut(rows, [None] * len(rows), width, height)
+    if look.part != "all":
+        return _part(facts, look, width, height)
     told = notices(facts, width)
     number = len(facts.view.devices)
     charts = width >= _WIDE and height >= number + len(told) + 2 * LEAST
@@ -53,6 +55,20 @@ def draw(facts: Facts, look: Look, width: int, height: int) -> Drawing:
     if charts:
         rows += _large(facts, look, width, height - len(rows))
     return _cut(rows, owners + [None] * (len(rows) - len(owners)), width, height)
+
+
+def _part(facts: Facts, look: Look, width: int, height: int) -> Drawing:
+    """Give the whole place to the charts of the chosen device, or to host and processes."""
+    if look.part == "processes":
+        rows = [] if facts.view.host is None else host_rows(facts.view.host, width, look)
+        found = process_rows(facts, width, height - len(rows) - bool(rows))
+        rows += _after_gap(found) if rows else found
+        rows = rows or [(("  " + _("no process is known"), "faint"),)]
+        return _cut(rows, [None] * len(rows), width, height)
+    place = min(look.chosen, len(facts.view.devices) - 1)
+    rows = device_rows(facts, place, 1, width, look)
+    rows += _charts(facts, place, look, width, height - len(rows))
+    return _cut(rows, [place] + [None] * (len(rows) - 1), width, height)
 
 
 def _devices(
@@ -87,10 +103,13 @@ def _large(facts: Facts, look: Look, width: int, height: int) -> list[Row]:
     if height >= 24 and facts.view.host is not None:
         below = host_rows(facts.view.host, width, look) + below
     below = _after_gap(below)
-    rows: list[Row] = [both_ends(*_chart_title(facts, place, look), width)]
-    room = height - len(rows) - len(below)
+    return _charts(facts, place, look, width, height - len(below)) + below
+
+
+def _charts(facts: Facts, place: int, look: Look, width: int, height: int) -> list[Row]:
+    title = both_ends(*_chart_title(facts, place, look), width)
     device = facts.view.devices[place]
-    return rows + chart_rows(device, look.window, facts.view.now, width, room) + below
+    return [title, *chart_rows(device, look.window, facts.view.now, width, height - 1)]
 
 
 def _chart_title(facts: Facts, place: int, look: Look) -> tuple[Row, Row]:

@@ -15,6 +15,8 @@ from sdtui.widgets.gpu_lines import Row
 from sdtui.widgets.gpu_rows import Facts, Look
 from sdtui.widgets.spark import nice_top, spark
 
+_NAMED = 40  # cells from which both have room
+
 
 def no_gpu_rows(facts: Facts, width: int, look: Look) -> list[Row]:
     """Say why there is no GPU, and show what trains instead."""
@@ -99,7 +101,7 @@ def host_columns(host: HostView, column: int, window: str, width: int) -> Values
 
 def process_rows(facts: Facts, width: int, most: int) -> list[Row]:
     """Return the processes on the devices, or those of the run where there are no devices."""
-    rows = _on_devices(facts) or _of_run(facts)
+    rows = _on_devices(facts) or _of_run(facts, width)
     if not rows or most < 2:
         return []
     title = (fit(_("processes"), width), "faint")
@@ -131,14 +133,15 @@ def _memory(process: GpuProcess) -> str:
     return f"{words.gib(process.memory):>5}G"
 
 
-def _of_run(facts: Facts) -> list[Row]:
+def _of_run(facts: Facts, width: int) -> list[Row]:
+    """Return the run's processes; where there is little room their names go before their cores."""
     host = facts.view.host
     if host is None:
         return []
     rows: list[Row] = []
     for each in host.processes:
         cpu = "–" if each.cpu is None else f"{each.cpu:.1f}"
-        figures = _("{cpu:>5} cores").format(cpu=cpu)
+        figures = _("{cpu:>5} cores").format(cpu=cpu) if width >= _NAMED else f"{cpu:>5}"
         rows.append((
             (f"  {each.pid:>7} {words.gib(each.rss):>5}G {figures}  ", ""),
             (each.name, "faint"),

@@ -1,5 +1,6 @@
 """The GPU pane: the devices of a run, from one line each to charts over the whole screen."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -11,7 +12,7 @@ from sdtui.language import N_, _
 from sdtui.live.gpu_track import WINDOWS_S
 from sdtui.widgets.gpu_drawing import Drawing, draw
 from sdtui.widgets.gpu_lines import GpuLines
-from sdtui.widgets.gpu_rows import Facts, Look
+from sdtui.widgets.gpu_rows import PARTS, Facts, Look
 from sdtui.widgets.pane import Pane
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ class GpuBody(GpuLines, can_focus=True):
         Binding("w", "window(1)", N_("Window"), id="gpu.window",
                 tooltip=N_("Show the last minute, ten minutes, hour, or the whole run.")),
         Binding("W", "window(-1)", N_("Window back"), show=False, id="gpu.window_back"),
+        Binding("p", "part", N_("Processes"), id="gpu.part",
+                tooltip=N_("Give the place to the charts of one device, to the processes, and to "
+                           "all again.")),
         Binding("down,j", "choose(1)", N_("Next GPU"), show=False, id="gpu.next",
                 tooltip=N_("Show the charts of the next device.")),
         Binding("up,k", "choose(-1)", N_("Previous GPU"), show=False, id="gpu.previous",
@@ -64,20 +68,26 @@ class GpuBody(GpuLines, can_focus=True):
         """Look at a longer or a shorter time."""
         names = list(WINDOWS_S)
         window = names[(names.index(self.look.window) + by) % len(names)]
-        self._change(Look(window, self.look.chosen))
+        self._change(replace(self.look, window=window))
+
+    def action_part(self) -> None:
+        """Give the place to something else."""
+        part = PARTS[(PARTS.index(self.look.part) + 1) % len(PARTS)]
+        self._change(replace(self.look, part=part))
 
     def action_choose(self, by: int) -> None:
         """Look at another device."""
         number = len(self._facts.view.devices) if self._facts else 0
         if number:
-            self._change(Look(self.look.window, (min(self.look.chosen, number - 1) + by) % number))
+            chosen = (min(self.look.chosen, number - 1) + by) % number
+            self._change(replace(self.look, chosen=chosen))
 
     def on_click(self, event: events.Click) -> None:
         """Look at the device that is clicked."""
         owners = self._drawing.owners
         owner = owners[event.y] if 0 <= event.y < len(owners) else None
         if owner is not None:
-            self._change(Look(self.look.window, owner))
+            self._change(replace(self.look, chosen=owner))
 
     def on_mouse_scroll_down(self) -> None:
         """Go to the next device."""

@@ -4,7 +4,9 @@ The devices share the room evenly: one line each where it is scarce, up to five 
 What is wrong with a device is told in words under them, and goes before everything else.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from rich.cells import cell_len
 
@@ -20,8 +22,11 @@ from sdtui.widgets.gpu_lines import Row, both_ends, width_of
 from sdtui.widgets.spark import spark
 
 MOST_LINES = 5  # of one device
+Part = Literal["all", "charts", "processes"]
+PARTS: tuple[Part, ...] = ("all", "charts", "processes")
 # Cells from which the power stands with its limit: in the one line of a device, in one of several.
 _WIDE, _HALF = 56, 38
+_SHORT_LIST = 4  # cells that the numbers of devices may take where a sentence has little room
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,10 +53,13 @@ class Look:
     Attributes:
         window: A key of ``gpu_track.WINDOWS_S``.
         chosen: Place of the device that is shown in full.
+        part: What the whole place is for: as much of everything as fits, the charts of the chosen
+            device, or host and processes.
     """
 
     window: str = "10m"
     chosen: int = 0
+    part: Part = "all"
 
 
 def notices(facts: Facts, width: int) -> list[Row]:
@@ -65,7 +73,7 @@ def notices(facts: Facts, width: int) -> list[Row]:
             text = _("{problem}; last reading {time}").format(problem=text, time=since)
         style = "warn" if facts.status.over else "bad"
         found.append(((f"! {text}", style),))
-    lost = _indexes([each.sample for each in view.devices if each.sample.lost])
+    lost = ranges(each.sample.index for each in view.devices if each.sample.lost)
     if lost:
         text = _("GPU {numbers} lost: off the bus until a reset or reboot").format(numbers=lost)
         found.append(((f"{GLYPHS['failed']} {text}", "bad"),))
@@ -86,8 +94,15 @@ def notices(facts: Facts, width: int) -> list[Row]:
     return found + _ended(facts)
 
 
-def _indexes(samples: list[GpuSample]) -> str:
-    return ",".join(dict.fromkeys(str(sample.index) for sample in samples))
+def ranges(numbers: Iterable[int]) -> str:
+    """Write numbers in few cells: ``0-3,7``."""
+    spans: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if spans and number == spans[-1][-1] + 1:
+            spans[-1].append(number)
+        else:
+            spans.append([number])
+    return ",".join(f"{s[0]}-{s[-1]}" if len(s) > 2 else ",".join(map(str, s)) for s in spans)
 
 
 def _struck(samples: tuple[GpuSample, ...]) -> list[str]:
@@ -96,7 +111,10 @@ def _struck(samples: tuple[GpuSample, ...]) -> list[str]:
     for sample in samples:
         for code in reversed(sample.xid or ()):
             who.setdefault(code, []).append(sample)
-    return [f"GPU {_indexes(struck)}: {words.xid_words(code)}" for code, struck in who.items()]
+    return [
+        f"GPU {ranges(sample.index for sample in struck)}: {words.xid_words(code)}"
+        for code, struck in who.items()
+    ]
 
 
 def _throttled(devices: tuple[Device, ...], *, short: bool) -> list[str]:
@@ -111,7 +129,10 @@ def _throttled(devices: tuple[Device, ...], *, short: bool) -> list[str]:
         text = _("{reason} {share}/5 min") if short else _("{reason} {share} of the last 5 min")
         text = text.format(reason=_(reason), share=most)
         if len(devices) > 1:
-            numbers = ",".join(dict.fromkeys(str(index) for index, _share in who))
+            numbers = ranges(index for index, _share in who)
+            if short and cell_len(numbers) > _SHORT_LIST:
+                total = len({device.sample.index for device in devices})
+                numbers = f"{len({index for index, _share in who})}/{total}"
             text = f"GPU {numbers}: {text}"
         lines.append(text)
     return lines

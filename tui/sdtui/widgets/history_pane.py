@@ -44,7 +44,11 @@ def rows_of(snapshot: RunSnapshot, every: int | None, now: float) -> list[Row]:
     for saved in reversed(snapshot.checkpoints):
         size = "" if saved.size is None else units.size(saved.size)
         age = "" if saved.at is None else phrases.age_words(max(0.0, now - saved.at))
-        rows.append(("checkpoint", f"▣ {saved.step:>9,}  {size:>9}  {age:>4}"))
+        sign = "★" if saved.best else "▣"  # the lowest validation loss
+        row = f"{sign} {saved.step:>9,}  {size:>9}  {age:>4}"
+        if saved.val_loss is not None:
+            row += f"  val_loss {phrases.loss_words(saved.val_loss)}"
+        rows.append(("checkpoint", row))
     if rows:
         rows.append(("", ""))
     return rows + _event_rows(snapshot)

@@ -96,12 +96,26 @@ COLUMNS = (
 _LEAD = 4  # cells before the first column: cursor, mark, glyph, blank
 
 
-def layout(width: int) -> list[tuple[Column, int]]:
-    """Choose the columns that fit ``width`` cells, each with its width, in their order."""
+# Priorities of the columns where figures are asked for: numbers instead of the bar and the note.
+_FIGURES = {
+    "name": 0, "step": 0, "speed": 1, "gpus": 2, "elapsed": 3, "eta": 4, "loss": 5, "age": 6,
+    "note": 7,
+}  # fmt: skip
+
+
+def layout(width: int, *, figures: bool = False) -> list[tuple[Column, int]]:
+    """Choose the columns that fit ``width`` cells, each with its width, in their order.
+
+    Args:
+        width: Cells.
+        figures: Steps, speed, GPUs and times go before the bar and the note.
+    """
     chosen: list[Column] = []
     left = width - _LEAD
-    for column in sorted(COLUMNS, key=lambda each: each.priority):
-        if column.priority and column.width + 1 > left:
+    priorities = _FIGURES if figures else {each.id: each.priority for each in COLUMNS}
+    known = [each for each in COLUMNS if each.id in priorities]
+    for column in sorted(known, key=lambda each: priorities[each.id]):
+        if priorities[column.id] and column.width + 1 > left:
             break
         chosen.append(column)
         left -= column.width + 1
@@ -173,6 +187,7 @@ class TaskTable(Scrolled, can_focus=True):
         self._top = 0
         self._marked = frozenset[str]()
         self._sort: tuple[str, bool] = ("age", False)
+        self._figures = False
         self._drawn: dict[int, Strip] = {}  # by row of the widget, as they stand on the screen
         self._drawn_for = 0, 0  # the width and the first run they were drawn for
         self._styles: dict[str, Style] = {}
@@ -184,10 +199,17 @@ class TaskTable(Scrolled, can_focus=True):
         return self.rows[self.cursor] if self.rows else None
 
     def draw(
-        self, rows: list[Status], at: str | None, marked: tuple[str, ...], sort: tuple[str, bool]
+        self,
+        rows: list[Status],
+        at: str | None,
+        marked: tuple[str, ...],
+        sort: tuple[str, bool],
+        *,
+        figures: bool = False,
     ) -> None:
         """Show ``rows`` with the cursor on the run ``at``, or where it was if that is gone."""
         self.rows, self._marked, self._sort = rows, frozenset(marked), sort
+        self._figures = figures
         self._now = time.time()
         found = next((place for place, row in enumerate(rows) if row.id == at), None)
         self.cursor = max(0, min(len(rows) - 1, self.cursor)) if found is None else found
@@ -251,7 +273,7 @@ class TaskTable(Scrolled, can_focus=True):
         style = self.rich_style + self._style("header")
         sort, reverse = self._sort
         segments = [Segment(" " * _LEAD, style)]
-        for column, cells in layout(width):
+        for column, cells in layout(width, figures=self._figures):
             title = _(column.title)
             if column.id == sort:
                 title += "▴" if reverse else "▾"
@@ -270,7 +292,7 @@ class TaskTable(Scrolled, can_focus=True):
             Segment("◆" if status.id in self._marked else " ", mark),
             Segment(f"{GLYPHS[status.state]} ", state),
         ]
-        for column, cells in layout(width):
+        for column, cells in layout(width, figures=self._figures):
             text = fit(column.text(status, self._now), cells, right=column.right)
             style = _style_of(column.id, status.state, base, faint, state)
             segments.append(Segment(text, style))
@@ -316,7 +338,7 @@ class TaskTable(Scrolled, can_focus=True):
 
     def _column_at(self, x: int) -> str | None:
         end = _LEAD
-        for column, cells in layout(self.size.width):
+        for column, cells in layout(self.size.width, figures=self._figures):
             end += cells + 1
             if x < end:
                 return "state" if x < _LEAD else column.id

@@ -59,6 +59,24 @@ def test_what_a_slow_link_carries_is_shown_at_every_size(
     drive(story, size, Settings(link="slow", language=language))
 
 
+def test_no_name_is_cut_in_half_on_the_smallest_terminal() -> None:
+    """``Trainin2 problems`` and a bare 7 told neither where one was nor what was there."""
+
+    async def story(it: Driven) -> None:
+        for key, name in (("1", "Tasks"), ("2", "New"), ("7", "Compare")):
+            await it.press(key)
+            await it.until(lambda name=name: f" {name} " in it.lines()[0] + " ")  # type: ignore[misc]
+            assert re.findall(r"\b\d\b", it.lines()[0])[:7] == list("1234567")
+        await it.press("2")
+        await it.until("Basics")
+        await it.press("f6")
+        for word in re.findall(r"[A-Z][a-z+]+", it.lines()[1]):
+            assert word in {"Basics", "Mounts", "Image+", "Command", "Env", "Training",
+                            "Cluster", "Review"}  # fmt: skip
+
+    drive(story, (60, 16))
+
+
 def test_a_click_on_a_screens_name_or_on_a_key_does_it() -> None:
     """Whoever has a mouse points at what they read; nothing else of the bar may answer."""
 

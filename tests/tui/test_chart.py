@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import Status
 from sdtui.live.checkpoints import Checkpoint
-from sdtui.live.curve import Curve, curve_of
+from sdtui.live.curve import UNREAD, Curve, curve_of
 from sdtui.live.curve_columns import WIDTH, Columns
 from sdtui.live.gpu import GpuView
 from sdtui.live.snapshot import RunSnapshot
@@ -131,6 +131,39 @@ def test_every_curve_looks_sane_at_every_size(name: str, size: tuple[int, int]) 
             assert "no steps yet" in app.text()
 
     play(story, size)
+
+
+def test_a_curve_that_was_not_read_yet_is_not_told_as_a_run_without_steps() -> None:
+    """Compare said "no steps yet" of runs of a thousand steps, until their files were read."""
+
+    async def story(app: Bare, pilot: "Pilot[None]") -> None:
+        await pilot.pause()
+        assert "no steps yet" not in app.text()
+        assert "reading…" in app.text()
+        app.chart.show(snapshot(UNREAD, total=15_000))
+        await pilot.pause()
+        assert "no steps yet" not in app.text()
+        app.chart.show(snapshot(curve([]), total=15_000))
+        await pilot.pause()
+        assert "no steps yet" in app.text()
+
+    play(story)
+
+
+def test_the_memory_of_the_gpu_is_read_off_under_the_same_cursor() -> None:
+    """Which step made it grow is what one looks for after running out of memory."""
+
+    async def story(app: Bare, pilot: "Pilot[None]") -> None:
+        columns = Columns()
+        table = rows([0.5, 0.4, 0.3])
+        table[:, 8] = [1 << 30, 3 << 30, 2 << 30]
+        columns.take(table)
+        app.chart.show(snapshot(curve_of(columns)))
+        await pilot.pause()
+        await pilot.press("left", "left")
+        assert "GPU   3.0G" in app.text()
+
+    play(story, (100, 30))
 
 
 def test_a_tick_of_a_live_run_changes_a_handful_of_cells() -> None:

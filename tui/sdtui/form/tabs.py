@@ -38,6 +38,8 @@ class Tabs(Line):
         while len(pieces) > 1 and sum(piece.cell_len for piece in pieces[:shown]) > most:
             del pieces[0]  # the open part is never out of sight
             shown -= 1
+        while len(pieces) > shown and sum(piece.cell_len for piece in pieces) > most:
+            del pieces[-1]  # half a name tells nothing
         text = Text().join(pieces)
         text.truncate(most)
         room = self.size.width - text.cell_len - cell_len(right) - 1

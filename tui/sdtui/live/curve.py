@@ -60,6 +60,7 @@ def curve_of(columns: Columns, *, coarse: bool = False) -> Curve:
 
 
 EMPTY = curve_of(Columns())
+UNREAD = curve_of(Columns(), coarse=True)
 
 
 class CurveReader:

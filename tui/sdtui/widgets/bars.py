@@ -86,10 +86,14 @@ class TopBar(Line):
         )
         text = Text()
         text.append(" sdtui ", style=name)
-        for number, (mode, title) in enumerate(SCREENS, 1):
+        titles = [_(title) for _mode, title in SCREENS]
+        # Where there is no room for all names, the numbers of the others still lead there.
+        named = text.cell_len + sum(cell_len(title) + 4 for title in titles) <= self.size.width
+        for number, ((mode, _title), title) in enumerate(zip(SCREENS, titles, strict=True), 1):
             style = current if mode == here else Style()
             click = clickable(f"app.go('{mode}')")
-            text.append(f" {number} {_(title)} ", style=style + click)
+            words = f" {number} {title} " if named or mode == here else f" {number} "
+            text.append(words, style=style + click)
         host = clean_line(platform.node().partition(".")[0], 20)
         full, short = link
         time = f"{datetime.now().astimezone():%H:%M}"

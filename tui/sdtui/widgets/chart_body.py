@@ -18,7 +18,7 @@ from textual.app import ComposeResult
 
 from sdtui.kept import Kept
 from sdtui.language import _
-from sdtui.live.curve import EMPTY, Curve
+from sdtui.live.curve import UNREAD, Curve
 from sdtui.live.snapshot import RunSnapshot
 from sdtui.widgets.braille import ACROSS
 from sdtui.widgets.chart_axes import Range, Tick, ticks, x_ticks
@@ -125,7 +125,7 @@ class ChartBody(Pane):
         """Take the newest curves into the tracks, here or, if that takes long, in a thread."""
         look = Look(self.state.metric, self.state.x, self.state.decay, self.state.both)
         snapshot = self._snapshot
-        curves = [EMPTY if snapshot is None else snapshot.curve]
+        curves = [UNREAD if snapshot is None else snapshot.curve]
         curves += [curve for _name, curve in self._overlays]
         tracks = [*self._tracks, *(Track() for _ in curves)][: len(curves)]
         pairs = list(zip(tracks, curves, strict=True))
@@ -179,7 +179,8 @@ class ChartBody(Pane):
     @property
     def curve(self) -> Curve:
         """The open run's, as far as it is drawn."""
-        return self._tracks[0].curve or EMPTY
+        curve = self._tracks[0].curve
+        return UNREAD if curve is None else curve
 
     @property
     def full(self) -> Range:

@@ -15,6 +15,7 @@ from sdtui.widgets.chart_canvas import MARKS, MARKS_WORDS, dash_sample
 from sdtui.widgets.chart_marks import MarkKind
 from sdtui.widgets.chart_track import Track
 from sdtui.widgets.chart_view import METRICS, ChartState
+from sdtui.widgets.gpu_words import gib
 
 StyleOf = Callable[[str], Style]
 _WIDTH = 5  # cells of most numbers; the words after them stay where they are
@@ -51,7 +52,7 @@ def legend(names: Sequence[str], width: int, style_of: StyleOf) -> Text:
 def summary(curve: Curve, track: Track, metric: str, width: int) -> Text:
     """Return the last value, the least and where, and what else there is room for."""
     if not len(curve):
-        return Text(_(" no steps yet"))
+        return Text(" " + _("reading…") if curve.coarse else _(" no steps yet"))
     parts = [_pair(_("last"), track.y[-1] if len(track.y) else None)]
     least = None if curve.coarse else _least(track, curve)  # a sample cannot tell
     if least is not None:
@@ -102,11 +103,17 @@ def read_out(
     parts += [
         _pair("lr", curve.lr[row]),
         _pair("grad", curve.grad_norm[row]),
+        *_gpu(float(curve.gpu_allocated[row])),
         clock_words(float(np.maximum(curve.at[row] - curve.at[0], 0.0))),
     ]
     room = width - text.cell_len - others.cell_len - 2
     text.append("  " + _fitting(parts, room))
     return text.append_text(others)
+
+
+def _gpu(held: float) -> list[str]:
+    """Tell the bytes that torch held on the device, where that was measured."""
+    return [f"GPU {gib(round(held)):>5}G"] if np.isfinite(held) else []
 
 
 def _pair(name: str, value: float | None) -> str:

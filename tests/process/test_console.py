@@ -19,6 +19,7 @@ __all__ = ["few_threads"]
 
 pytestmark = pytest.mark.usefixtures("few_threads")
 needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="there is no tmux")
+_BRAILLE = {chr(sign) for sign in range(0x2801, 0x2900)}
 needs_sshd = pytest.mark.skipif(find_sshd() is None, reason="there is no sshd")
 
 
@@ -31,7 +32,9 @@ def tmux(tmp_path: Path) -> Iterator[Tmux]:
 
 @needs_tmux
 @pytest.mark.slow
-def test_from_an_empty_home_to_a_stopped_and_resumed_demo(tmux: Tmux) -> None:
+def test_from_an_empty_home_to_a_stopped_and_resumed_demo(
+    tmux: Tmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever opens it for the first time must see a picture of their training, not a manual."""
     tmux.start(80, 24)
     tmux.comes("d       the demo")
@@ -42,6 +45,11 @@ def test_from_an_empty_home_to_a_stopped_and_resumed_demo(tmux: Tmux) -> None:
     run = the_run()
     until(lambda: (read_status(run).step or 0) >= 5, 120)
     tmux.comes("running")
+    until(lambda: _BRAILLE & set(tmux.now()))  # the curve itself, not its title alone
+    tmux.press("6")
+    tmux.comes("▀")
+    tmux.press("3")
+    tmux.comes("train_loss")
 
     tmux.press("s")  # stop with a checkpoint
     until(lambda: read_status(run).state == "stopped", 120)
@@ -57,6 +65,23 @@ def test_from_an_empty_home_to_a_stopped_and_resumed_demo(tmux: Tmux) -> None:
     assert tmux.code() == 0
     assert tmux.shows("goes on")
     assert read_status(run).state == "running"
+
+    monkeypatch.setenv("LANG", "zh_CN.UTF-8")
+    another = Tmux(tmp_path)
+    try:
+        another.start(140, 40)
+        another.comes("● demo")
+        another.press("Enter")
+        another.comes("● 运行中")
+        until(lambda: _BRAILLE & set(another.now()))
+        another.comes("▀")
+        another.press("s")
+        until(lambda: read_status(run).state == "stopped", 120)
+        another.comes("■ 已停止")
+        another.press("q")
+        assert another.code() == 0
+    finally:
+        another.kill()
 
 
 @needs_sshd

@@ -361,6 +361,18 @@ def test_metrics_that_a_run_does_not_have_are_passed_over() -> None:
     play(story)
 
 
+def test_every_metric_is_one_key_away_and_one_key_back() -> None:
+    async def story(app: Bare, pilot: "Pilot[None]") -> None:
+        app.chart.show(snapshot(curve(noisy(100))))
+        for key, name in (("N", "grad_norm"), ("I", "images/s"), ("L", "lr"), ("L", "train_loss")):
+            await pilot.press(key)
+            assert app.lines()[0].split()[1] == name
+        await pilot.press("V")  # was not measured
+        assert app.lines()[0].split()[1] == "train_loss"
+
+    play(story)
+
+
 def test_how_the_chart_is_left_is_kept_once_and_not_with_every_key() -> None:
     async def story(app: Bare, pilot: "Pilot[None]") -> None:
         app.chart.show(snapshot(curve(noisy(100))))

@@ -10,7 +10,7 @@ import numpy as np
 from textual.binding import BindingType
 from textual.timer import Timer
 
-from sdtui.language import N_
+from sdtui.language import N_, _
 from sdtui.widgets.chart_axes import Range, column_of
 from sdtui.widgets.chart_body import ChartBody
 from sdtui.widgets.chart_canvas import MARKS, MARKS_WORDS
@@ -75,6 +75,15 @@ class LossChart(ChartBody):
         curve = self.curve
         there = [name for name in METRICS if np.isfinite(getattr(curve, name)).any()]
         self._change(replace(self.state, metric=next_of(there or ["loss"], self.state.metric, by)))
+
+    def action_show_metric(self, metric: str) -> None:
+        """Show one metric; shown already, the loss again; of one the run lacks, say so."""
+        if not np.isfinite(getattr(self.curve, metric)).any():
+            words = _("{metric}: this run did not measure it").format(metric=_(METRICS[metric][1]))
+            self.notify(words, markup=False)
+            return
+        again = metric == self.state.metric
+        self._change(replace(self.state, metric="loss" if again else metric))
 
     def action_log(self) -> None:
         """Switch the y axis."""

@@ -3,11 +3,19 @@
 from textual.binding import Binding, BindingType
 
 from sdtui.language import N_
+from sdtui.widgets.chart_view import METRICS
 
 CHART_KEYS: list[BindingType] = [
     Binding("t", "metric(1)", N_("Metric"), id="chart.metric",
             tooltip=N_("Show the next metric: loss, validation, rate, gradient norm, images/s")),
     Binding("T", "metric(-1)", N_("Metric before"), show=False, id="chart.metric_before"),
+    # Each metric by a key of its own: pressed again, it goes back to the loss.
+    *(
+        Binding(key, f"show_metric('{metric}')", METRICS[metric][1], show=False,
+                id=f"chart.{metric}")
+        for key, metric in (("l", "loss"), ("L", "lr"), ("N", "grad_norm"), ("I", "images_per_s"),
+                            ("V", "val_loss"), ("U", "gpu_allocated"))
+    ),
     Binding("y", "log", N_("Log y"), id="chart.log",
             tooltip=N_("Switch the y axis between linear and logarithmic")),
     Binding("h", "x_axis", N_("x axis"), show=False, id="chart.x",

@@ -1,15 +1,17 @@
-"""Takes the README's screenshots: ``make screenshots``.
+"""Takes the README's screenshots: ``make screenshots``; ``--check [NAME …]`` only compares.
 
 The screens are the console's own, over run folders that are made up here: one that trains, some
 that are over. No GPU is needed; the figures are invented and look like those of two H800.
 """
 
 import asyncio
+import html
 import json
 import math
 import os
 import platform
 import random
+import re
 import sys
 import tempfile
 import time
@@ -49,28 +51,49 @@ class Scene:
     story: Callable[[Driven], Awaitable[None]]
 
 
-def main() -> int:
-    """Take every picture."""
+def main(argv: list[str]) -> int:
+    """Take every picture, or say of those that are there which are out of date."""
+    checking, names = argv[:1] == ["--check"], argv[1:]
     OUT.mkdir(parents=True, exist_ok=True)
     platform.node = lambda: "gpu07"
+    stale = []
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SDTUI_HOME"], os.environ["XDG_CONFIG_HOME"] = folder, folder
         runs = make_runs()
         for scene in scenes(runs):
-            asyncio.run(take(scene))
-            print(scene.name)
-    return 0
+            if names and scene.name not in names:
+                continue
+            svg, path = asyncio.run(take(scene)), OUT / f"{scene.name}.svg"
+            if not checking:
+                path.write_text(svg, encoding="utf-8")
+                print(scene.name)
+            elif fixed_words(svg) != fixed_words(path.read_text(encoding="utf-8")):
+                stale.append(scene.name)
+    for name in stale:
+        print(f"docs/screens/{name}.svg shows other words than the console: make screenshots")
+    return 1 if stale else 0
 
 
-async def take(scene: Scene) -> None:
-    """Play a scene and keep what the screen shows."""
+def fixed_words(svg: str) -> list[str]:
+    """Return what a picture says, without what differs from one taking to the next: figures."""
+    rows: dict[str, str] = {}
+    for place, words in re.findall(r'<text [^>]*y="([\d.]+)"[^>]*>([^<]*)</text>', svg):
+        rows[place] = rows.get(place, "") + html.unescape(words).replace("\xa0", " ")
+    lines = [row for _place, row in sorted(rows.items(), key=lambda each: float(each[0]))]
+    # The bars, the pane's titles and what the keys do: the first two rows, the rules, the last.
+    kept = [lines[0], *(line for line in lines if line.startswith("──")), lines[-1]]
+    return [" ".join(re.findall(r"[^\W\d_]{2,}", line)) for line in kept]
+
+
+async def take(scene: Scene) -> str:
+    """Play a scene and return what the screen shows."""
     async with console(scene.size, scene.settings) as it:
         await scene.story(it)
         await it.pilot.pause(0.5)
         it.app.clear_notifications()
         await it.pilot.pause(0.3)
         svg = it.app.export_screenshot(title="sdtui")
-        (OUT / f"{scene.name}.svg").write_text(without_paths(svg), encoding="utf-8")
+        return without_paths(svg)
 
 
 def without_paths(svg: str) -> str:
@@ -239,4 +262,4 @@ def _log(run: RunDir, now: float) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

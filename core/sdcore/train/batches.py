@@ -1,7 +1,7 @@
 """From a global position to what a forward pass sees."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from sdcore.task.train_spec import TrainSpec
 from sdcore.train.families import conditions
 from sdcore.train.latefaults import LateFaults
 from sdcore.train.latents import Draw, LatentSource
+from sdcore.train.pinning import PageLocks
 from sdcore.train.randomness import BlockOrder, Order, Stream, generator, normal, uniform
 from sdcore.train.step import Batch
 from sdcore.train.texts import Texts
@@ -81,6 +82,7 @@ class Batches:
     device: torch.device
     faults: LateFaults
     sized: bool  # whether the model is told sizes and crops
+    locks: PageLocks = field(default_factory=PageLocks)
 
     def at(self, positions: Sequence[int]) -> Batch:
         """Return the batch of these samples; the same on every device and rank."""
@@ -146,7 +148,7 @@ class Batches:
         def move(tensor: Tensor) -> Tensor:
             if tensor.device == self.device:
                 return tensor
-            # Pinned, so that the copy runs while the device still computes the last step.
-            return tensor.pin_memory().to(self.device, non_blocking=True)
+            # Page-locked, so that the copy runs while the device still computes the last step.
+            return self.locks.locked(tensor).to(self.device, non_blocking=True)
 
         return move

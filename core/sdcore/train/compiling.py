@@ -14,6 +14,7 @@ from torch import nn
 from sdcore.errors import NotReadyError
 from sdcore.text import clean_line
 from sdcore.train.loop import Loop
+from sdcore.train.outcome import is_out_of_memory
 from sdcore.train.step import predictor
 from sdcore.units import duration
 
@@ -68,6 +69,8 @@ def warm_up(loop: Loop) -> None:
             loss = kit.objective(samples, predictor(kit.net)).mean()
         loss.backward()  # type: ignore[no-untyped-call]
     except BackendCompilerFailed as error:
+        if is_out_of_memory(error):
+            raise
         raise _refusal(clean_line(str(error).split("\n")[0], 300), "see train.log") from error
     kit.updater.optimizer.zero_grad(set_to_none=True)
     job.report.say(f"compiled in {duration(time.monotonic() - began)}")

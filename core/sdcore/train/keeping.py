@@ -40,7 +40,9 @@ class Keeper:
     def __init__(self, job: Job, parts: Sequence[Part]) -> None:
         self.saved: int | None = None
         self._job = job
-        self._saver = Saver(job.places.checkpoints, job.spec.checkpoints_total_limit, parts)
+        self._saver = Saver(
+            job.places.checkpoints, job.spec.checkpoints_total_limit, parts, job.world.device
+        )
         self._flying: int | None = None  # the step on its way; the same on every rank
         self._copying = 0.0  # s that its copy took
         self._told_why = False

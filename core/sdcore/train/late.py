@@ -7,6 +7,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
+from sdcore.train.pinning import PageLocks
+
 Note = TypeVar("Note")
 
 
@@ -22,13 +24,14 @@ class LateReader(Generic[Note]):
 
     def __init__(self) -> None:
         self._pending: deque[_Pending[Note]] = deque()
+        self._locks = PageLocks()
 
     def push(self, values: Tensor, note: Note) -> None:
         """Start the copy of ``values``; ``note`` comes back with them."""
         if values.device.type != "cuda":
             self._pending.append(_Pending(values.detach().clone(), None, note))
             return
-        host = torch.empty_like(values, device="cpu", pin_memory=True)
+        host = self._locks.locked(torch.empty_like(values, device="cpu"))
         host.copy_(values.detach(), non_blocking=True)
         copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
         copied.record()

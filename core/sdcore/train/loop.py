@@ -103,6 +103,7 @@ class Loop:
     _polled: float = -math.inf
     _asked: frozenset[str] = frozenset()
     _overflows: int = 0
+    _told_refusal: bool = False
     _spread: Tensor = field(init=False)
     _means: BucketMeans = field(default_factory=BucketMeans)
     _clock: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_SPEED_WINDOWS))
@@ -265,6 +266,13 @@ class Loop:
             {"train_loss": loss, "lr": note.lr, "grad_norm": norm, **seen}, note.step
         )
         job.report.progress(note.step, plan.steps, loss, note.lr, speed, plan.window)
+        refusal = self.kit.batches.locks.refusal
+        if refusal is not None and not self._told_refusal:
+            self._told_refusal = True
+            job.report.warn(
+                f"the host gave no page-locked memory ({refusal}): each batch waits for the GPU; "
+                "raise ulimit -l or the job's memory"
+            )
 
     def _tell_buckets(self, step: int, numbers: list[float]) -> None:
         self._means.take(step, numbers)

@@ -14,10 +14,13 @@ from sdcore.text import clean, clean_line
 from sdcore.train.places import Places
 
 _TRACEBACK_LINES = 20
-# torch (also as AcceleratorError), cuBLAS, cuDNN, NCCL ("Cuda failure 2 'out of memory'").
+# torch (the runtime's also as AcceleratorError, the driver's with expandable segments), Triton,
+# cuBLAS, cuDNN, NCCL ("Cuda failure 2 'out of memory'"). A failed page-lock of host memory says
+# the same as the runtime: see ``pinning``.
 _NO_MEMORY = (
-    "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",
-    "'out of memory'",
+    "CUDA out of memory", "CUDA error: out of memory", "CUDA driver error: out of memory",
+    "Triton Error [CUDA]: out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED", "'out of memory'",
 )  # fmt: skip
 # gloo, gloo, and NCCL's two. Other errors of NCCL are this host's own: a wrong driver, no /dev/shm.
 _LOST_PEER = ("by peer", "remote worker", "ncclRemoteError", "communicator was aborted")
@@ -89,7 +92,7 @@ def _peak_memory() -> int | None:
     import sys  # noqa: PLC0415
 
     torch = sys.modules.get("torch")  # not imported for this: flags are judged without it
-    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
+    if torch is None or not torch.cuda.is_initialized():  # asks no driver
         return None
     return int(torch.cuda.max_memory_allocated())
 

@@ -39,9 +39,10 @@ class Part(Protocol):
         """Return what writes the state of now into the folder of a checkpoint.
 
         Args:
-            copied: Copy the state to host memory before returning, so that what is returned may
-                be called from another thread while training goes on. The next snapshot fills
-                the same memory again. If not, it must be called before the state changes.
+            copied: Copy the state to host memory, so that what is returned may be called from
+                another thread while training goes on. From a GPU the copy is queued ahead of
+                the next update, and is there once the device was waited for. The next snapshot
+                fills the same memory again. If not, it must be called before the state changes.
         """
 
 
@@ -59,14 +60,13 @@ class HostMemory:
     def copy(self, tree: Any, *, dense: bool = False) -> Any:
         """Return ``tree`` of dicts, lists and tuples with every tensor copied.
 
+        From a GPU the copies are queued when this returns; see ``Part.snapshot``.
+
         Args:
             tree: Other leaves must not change later.
             dense: Copies are contiguous, whatever the order of the original's memory.
         """
-        found = self._copy(tree, "", dense=dense)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()  # the copies are queued, and the next update behind them
-        return found
+        return self._copy(tree, "", dense=dense)
 
     def _copy(self, tree: Any, path: str, *, dense: bool) -> Any:
         if isinstance(tree, Tensor):

@@ -16,6 +16,7 @@ from sdcore.train.choices import split_of
 from sdcore.train.footprint import state_bytes
 from sdcore.train.loop import Loop
 from sdcore.train.outcome import is_out_of_memory
+from sdcore.train.pinning import wait_for
 from sdcore.train.step import predictor
 from sdcore.units import rate
 
@@ -127,7 +128,7 @@ def _pass(loop: Loop, batch: int) -> float:
     job, kit = loop.job, loop.kit
     start = kit.batches.chances.order.largest(loop.samples)
     samples = kit.batches.at(range(start, start + batch))
-    _wait(job.world.device)
+    wait_for(job.world.device)
     began = time.perf_counter()
     with torch.autocast(
         job.world.device.type, job.precision.dtype, enabled=job.precision.mode != "no"
@@ -135,7 +136,7 @@ def _pass(loop: Loop, batch: int) -> float:
         # Without the wrapper of several processes: one that does not fit would let the rest wait.
         loss = kit.objective(samples, predictor(kit.trainee.net)).mean()
     loss.backward()  # type: ignore[no-untyped-call]
-    _wait(job.world.device)
+    wait_for(job.world.device)
     return time.perf_counter() - began
 
 

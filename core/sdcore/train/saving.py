@@ -16,6 +16,7 @@ import torch
 from sdcore.train import checkpoint, memory
 from sdcore.train.checkpoint import Contents, Progress, Saved
 from sdcore.train.parts import Part
+from sdcore.train.pinning import wait_for
 from sdcore.units import size
 
 _RESERVE = 1 << 30  # bytes of host memory that a copy must leave free: loaders, other programs
@@ -43,11 +44,13 @@ class Saver:
         parent: The folder of checkpoints.
         keep: Newest checkpoints kept; None keeps all.
         parts: What a checkpoint is made of.
+        device: Where they are trained.
     """
 
     parent: Path
     keep: int | None
     parts: Sequence[Part]
+    device: torch.device
     _contents: Contents | None = field(default=None, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
     _result: Saved | BaseException | None = field(default=None, init=False)
@@ -73,6 +76,7 @@ class Saver:
         if because is None:
             try:
                 writes = [part.snapshot(copied=True) for part in self.parts]
+                wait_for(self.device)  # once: the copies of all parts are queued on it
                 contents = Contents(progress, self.size, writes, begun)
                 return Copied(contents, alone=True, because=None)
             except (RuntimeError, MemoryError) as error:  # page-locked memory has limits of its own
@@ -118,7 +122,7 @@ class Saver:
         """Say why the state should not be copied, or None."""
         missing = sum(part.size for part in self.parts if not part.held)
         # torch rounds each block of page-locked memory up to a power of two.
-        missing *= 2 if torch.cuda.is_available() else 1
+        missing *= 2 if self.device.type == "cuda" else 1
         free = memory.available()
         if missing == 0 or free is None or free >= missing + _RESERVE:
             return None

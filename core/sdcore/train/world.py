@@ -3,7 +3,6 @@
 Reads what ``accelerate launch`` and torchrun set for each rank: RANK, WORLD_SIZE, LOCAL_RANK.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -104,8 +103,8 @@ def join(environ: Mapping[str, str]) -> World:
     rank, size = int(environ.get("RANK") or 0), int(environ.get("WORLD_SIZE") or 1)
     use_cpu = environ.get("ACCELERATE_USE_CPU", "false").lower() in {"true", "1"}
     device = torch.device("cpu")
-    if torch.cuda.is_available() and not use_cpu:
-        device = _gpu(max(0, int(environ.get("LOCAL_RANK") or 0)))  # -1: there is one process
+    if not use_cpu and torch.cuda.is_available():
+        device = _gpu(environ)
     if size > 1:
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(
@@ -114,14 +113,33 @@ def join(environ: Mapping[str, str]) -> World:
     return World(rank, size, device)
 
 
-def _gpu(local: int) -> torch.device:
+def _gpu(environ: Mapping[str, str]) -> torch.device:
+    """Return this process's GPU: the one with its number on this host, or its own alone.
+
+    Raises:
+        NotReadyError: There are more processes on this host than GPUs.
+    """
+    local = max(0, int(environ.get("LOCAL_RANK") or 0))  # -1: there is one process
     count = torch.cuda.device_count()
+    if count == 1 and _shown_its_own(environ):
+        local = 0
     if local >= count:
         raise NotReadyError(
             f"process {local} of this host has no GPU",
             cause=f"{count} visible, CUDA_VISIBLE_DEVICES="
-            f"{os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}",
+            f"{environ.get('CUDA_VISIBLE_DEVICES', 'not set')}",
             remedy="start as many processes as there are GPUs",
         )
     torch.cuda.set_device(local)
     return torch.device("cuda", local)
+
+
+def _shown_its_own(environ: Mapping[str, str]) -> bool:
+    """Say whether the process was shown one GPU of its own, as by ``srun --gpus-per-task=1``.
+
+    torchrun's processes see the same GPUs, and it says how many processes they are. Where nobody
+    says, two processes on one GPU are refused by NCCL, when they meet.
+    """
+    alike = int(environ.get("LOCAL_WORLD_SIZE") or 1) > 1 or "TORCHELASTIC_RUN_ID" in environ
+    named = [name for name in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return not alike and len(named) == 1

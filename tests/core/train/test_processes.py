@@ -72,6 +72,9 @@ def test_two_processes_draw_what_one_draws_and_stop_together(
     ("text", "full", "peer"),
     [
         ("CUDA error: out of memory", True, False),
+        ("CUDA driver error: out of memory", True, False),
+        ("Triton Error [CUDA]: out of memory", True, False),
+        ("backend='inductor' raised: OutOfMemoryError: CUDA out of memory. Tried", True, False),
         ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", True, False),
         ("NCCL error: ncclUnhandledCudaError. Cuda failure 2 'out of memory'", True, False),
         ("NCCL error: ncclRemoteError: a remote process exited prematurely", False, True),

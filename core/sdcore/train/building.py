@@ -84,6 +84,8 @@ def _load(job: Job) -> tuple[Job, Models]:
     if job.spec.torch_compile:
         compiling.check(job.world.device)
     optimizer_class(job.spec)  # its package is missed now, not after the caching
+    if job.spec.enable_xformers_memory_efficient_attention:
+        models.check_xformers(job.world.device)
     resuming.check_kept(job)
     source = sources.find_source(job.spec, os.environ)
     pipeline.check_target(job.places.pipeline, source)

@@ -4,6 +4,7 @@ The class names in a downloaded ``model_index.json`` are never followed: a model
 choose which code runs. It says of which family the model is (``families``), and no more.
 """
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -273,6 +274,18 @@ def _check_sizes(
         )
 
 
+def check_xformers(device: torch.device) -> None:
+    """See that xformers can be used, before weights are loaded and images encoded.
+
+    Raises:
+        NotReadyError: It is not installed, or the device is no GPU.
+    """
+    if importlib.util.find_spec("xformers") is None:
+        raise _no_xformers("the package xformers is not installed")
+    if device.type != "cuda":
+        raise _no_xformers("xformers' attention needs a GPU")
+
+
 def use_xformers(unet: UNet2DConditionModel) -> None:
     """Switch attention to xformers.
 
@@ -282,8 +295,12 @@ def use_xformers(unet: UNet2DConditionModel) -> None:
     try:
         unet.enable_xformers_memory_efficient_attention()
     except (ImportError, ValueError, RuntimeError) as error:
-        raise NotReadyError(
-            "enable_xformers_memory_efficient_attention",
-            cause=clean_line(str(error), 300),
-            remedy="pip install xformers, or leave the flag out: torch's own attention is as good",
-        ) from error
+        raise _no_xformers(clean_line(str(error), 300)) from error
+
+
+def _no_xformers(cause: str) -> NotReadyError:
+    return NotReadyError(
+        "enable_xformers_memory_efficient_attention",
+        cause=cause,
+        remedy="pip install xformers, or leave the flag out: torch's own attention is as good",
+    )

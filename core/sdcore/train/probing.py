@@ -87,6 +87,8 @@ def _reason_against(loop: Loop) -> str | None:
     if spec.gradient_accumulation_steps % 2:
         passes = spec.gradient_accumulation_steps
         return f"gradient_accumulation_steps {passes} cannot be halved; nothing was tried"
+    if spec.torch_compile:
+        return "with torch_compile each size would be compiled first; nothing was tried"
     if loop.kit.dropout:
         return "with dropout another split would draw other numbers; nothing was tried"
     return None
@@ -138,8 +140,3 @@ def _pass(loop: Loop, batch: int) -> float:
     loss.backward()  # type: ignore[no-untyped-call]
     wait_for(job.world.device)
     return time.perf_counter() - began
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -16,7 +16,7 @@ from sdcore.errors import NotReadyError
 from sdcore.runs.paths import LORA_WEIGHTS
 from sdcore.task.agreement import LORA_FIELDS
 from sdcore.task.train_spec import TrainSpec
-from sdcore.train import adapters, models, pipeline
+from sdcore.train import adapters, choices, models, pipeline
 from sdcore.train.adapters import Adapters, AdaptersPart
 from sdcore.train.encoder import freeze
 from sdcore.train.families import Added, Family, pooled_condition
@@ -62,8 +62,8 @@ class WholeUnet:
 
     def __init__(self, job: Job, parts: Models) -> None:
         unet = _prepared(job, parts)
-        if job.world.device.type == "cuda":
-            unet.to(job.world.device, memory_format=torch.channels_last)
+        layout, _ = choices.memory_format(job.spec, job.world.device)
+        unet.to(job.world.device, memory_format=layout)
         unet.requires_grad_(True)
         self.unet = unet
         self.net: nn.Module = unet
@@ -111,8 +111,7 @@ class Lora:
             self.net = Captioned(parts.family, texts, self.unet)
         self.adapters = adapters.attach(hosts, job.spec, job.seed, parts.family)
         self.averaged: nn.Module = self.adapters
-        if device.type == "cuda":
-            self.unet.to(memory_format=torch.channels_last)
+        self.unet.to(memory_format=choices.memory_format(job.spec, device)[0])
         for host in hosts.values():
             host.train()  # dropout of adapters, and recomputed activations, are for training
         if job.resumption is not None:

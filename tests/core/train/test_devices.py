@@ -1,6 +1,8 @@
 """What the trainer asks of the device, of the host's memory beside it, and of neither."""
 
+import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sdcore.errors import NotReadyError
-from sdcore.train import world
+from sdcore.task.train_spec import TrainSpec
+from sdcore.train import choices, probing, world
 from sdcore.train.batches import Batches
 from sdcore.train.checkpoint import Progress
 from sdcore.train.parts import OptimizerPart
@@ -106,3 +109,44 @@ def test_each_process_finds_its_own_gpu(
     else:
         assert world.join(environ).device == torch.device("cuda", expected)
     assert taken == ([] if expected is None else [expected])
+
+
+def test_channels_last_is_left_out_where_bitsandbytes_undoes_it() -> None:
+    """Undone weight by weight, it leaves an average in another order: slow, and told wrongly."""
+
+    def chosen(device: torch.device, **settings: object) -> torch.memory_format:
+        return choices.memory_format(TrainSpec.model_validate(settings), device)[0]
+
+    assert chosen(GPU) is torch.channels_last
+    assert chosen(GPU, use_8bit_adam=True) is torch.contiguous_format
+    assert chosen(GPU, use_8bit_adam=True, train_lora=True) is torch.channels_last  # frozen
+    assert chosen(CPU) is torch.contiguous_format
+
+
+def test_with_torch_compile_no_size_is_tried() -> None:
+    """What was timed, the plain network, is not what would run."""
+
+    def against(**settings: object) -> str | None:
+        spec = TrainSpec(gradient_accumulation_steps=4).model_copy(update=settings)
+        job = SimpleNamespace(spec=spec, world=SimpleNamespace(device=GPU))
+        loop: Any = SimpleNamespace(job=job, kit=SimpleNamespace(dropout=False))
+        return probing._reason_against(loop)
+
+    assert against() is None
+    assert "torch_compile" in str(against(torch_compile=True))
+
+
+@pytest.mark.parametrize(("there", "words"), [(False, "is not installed"), (True, "needs a GPU")])
+def test_xformers_is_missed_before_anything_is_loaded(
+    train: Any, monkeypatch: pytest.MonkeyPatch, there: bool, words: str
+) -> None:
+    """Missed when attention is set up, it costs the hour of caching before it."""
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec",
+        lambda name, *more: (there or None) if name == "xformers" else found(name, *more),
+    )  # fmt: skip
+    done = train("--enable_xformers_memory_efficient_attention")
+    assert done.code == 3
+    assert words in done.err
+    assert not done.events("model")

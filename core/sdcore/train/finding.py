@@ -10,7 +10,7 @@ from sdcore.errors import NotReadyError
 from sdcore.runs.files import read_json
 from sdcore.runs.paths import step_folders, step_of
 from sdcore.train import reference
-from sdcore.train.checkpoint import FORMAT, Progress, digest
+from sdcore.train.checkpoint import FORMAT, Progress, digest, hashers
 
 
 def fault_of(folder: Path) -> str | None:
@@ -29,8 +29,14 @@ def fault_of(folder: Path) -> str | None:
             return f"{name} is missing"
         if path.stat().st_size != entry["size"]:
             return f"{name} has {path.stat().st_size} bytes, not {entry['size']}"
-        if digest(path) != entry["sha256"]:
-            return f"{name} has another content than was written"
+    pool = hashers()
+    try:
+        found = pool.map(digest, [folder / name for name in files])
+        for (name, entry), sha256 in zip(files.items(), found, strict=True):
+            if sha256 != entry["sha256"]:
+                return f"{name} has another content than was written"
+    finally:
+        pool.shutdown(cancel_futures=True)
     missing = {"trainer.json", "optimizer.pt"} - files.keys()
     return f"{min(missing)} is missing" if missing else None
 

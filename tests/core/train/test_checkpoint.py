@@ -4,6 +4,7 @@ import errno
 import json
 import pickle
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,34 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(train: Any) -> None:
     assert four.startswith("step-4: unet/diffusion_pytorch_model.safetensors has another content")
     assert three.startswith("step-3: optimizer.pt has ")
     assert resumed.losses() == whole.losses()
+
+
+def test_the_files_of_a_checkpoint_are_hashed_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One after another, 14 GB take half of the 30 s that torchrun leaves between its signals."""
+    folder = tmp_path / "step-1"
+    for name in ("unet/weights", "unet_ema/weights", "optimizer.pt", "trainer.json"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode() * 1000)
+    alone, together, digest = threading.Lock(), threading.Event(), checkpoint.digest
+
+    def meeting(path: Path) -> str:
+        if not alone.acquire(blocking=False):
+            together.set()
+        assert together.wait(20), "a file waited for another"
+        return digest(path)
+
+    monkeypatch.setattr(checkpoint, "digest", meeting)
+    monkeypatch.setattr(finding, "digest", meeting)
+    checkpoint.seal(folder, 1)
+    assert together.is_set()
+    alone.release()
+    together.clear()
+    assert finding.fault_of(folder) is None
+    flip_a_bit(folder / "unet_ema/weights")
+    flip_a_bit(folder / "unet/weights")
+    assert finding.fault_of(folder) == "unet/weights has another content than was written"
 
 
 def test_only_the_newest_are_kept_and_none_goes_before_a_new_one_is_whole(

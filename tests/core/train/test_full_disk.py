@@ -16,6 +16,8 @@ from sdcore.runs.files import LineWriter
 from sdcore.train import checkpoint, keeping, pipeline
 from support.commands import on_small_disk
 
+TESTS = Path(__file__).parents[2]
+
 
 class Disk:
     """Takes ``refusals`` writes less than it is asked for, then all."""
@@ -105,6 +107,7 @@ def test_a_stop_ends_the_pause(train: Any, monkeypatch: pytest.MonkeyPatch) -> N
 _SCENE = """
 import json, os, subprocess, sys, time
 from pathlib import Path
+from support.trained import Trained
 out, argv = Path(sys.argv[1]), sys.argv[2:]
 trainer = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
 events, fill, seen = out / "events.jsonl", out / "fill", {}
@@ -136,20 +139,30 @@ seen["code"] = trainer.returncode
 seen["steps"] = sorted(path.name for path in (out / "checkpoints").iterdir())
 lines = (out / "metrics.jsonl").read_text().splitlines()
 seen["lines"] = [json.loads(line)["step"] for line in lines]
+# Here, because the mount is gone with this process.
+done = Trained(0, out, "")
+seen["losses"], seen["bits"] = done.losses(), done.bits(20)
 print(json.dumps(seen))
 """
 
 
-def test_a_disk_filled_by_others_on_a_real_file_system(flags: list[str], tmp_path: Path) -> None:
-    """What libraries say of a full disk, and how much they leave behind, no fake knows."""
+def test_a_disk_filled_by_others_on_a_real_file_system(
+    train: Any, flags: list[str], tmp_path: Path
+) -> None:
+    """What libraries say of a full disk, and how much they leave behind, no fake knows.
+
+    A save written again from memory that training has moved on in would show in the bits.
+    """
+    long = ["--max_train_steps", "20", "--checkpointing_steps", "2",
+            "--checkpoints_total_limit", "1"]  # fmt: skip
+    undisturbed = train(*long, out="undisturbed")
     before = on_small_disk(tmp_path / "small", "size=12m")
     out = tmp_path / "small" / "out"
-    argv = [sys.executable, "-m", "sdcore.train", *flags, "--output_dir", str(out),
-            "--max_train_steps", "20", "--checkpointing_steps", "2",
-            "--checkpoints_total_limit", "1"]  # fmt: skip
+    argv = [sys.executable, "-m", "sdcore.train", *flags, "--output_dir", str(out), *long]
     scene = subprocess.run(
         [*before, sys.executable, "-c", _SCENE, str(out), *argv], capture_output=True, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False, timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)}, check=False,
+        timeout=120,
     )  # fmt: skip
     assert scene.returncode == 0, scene.stderr
     seen = json.loads(scene.stdout)
@@ -160,3 +173,5 @@ def test_a_disk_filled_by_others_on_a_real_file_system(flags: list[str], tmp_pat
     assert "there is room again" in seen["err"]
     assert seen["steps"] == ["step-20"]
     assert seen["lines"] == list(range(1, 21))
+    assert seen["losses"] == undisturbed.losses()
+    assert seen["bits"] == undisturbed.bits(20)

@@ -62,6 +62,7 @@ class Progress:
         spec: The settings, as flags.
         block: Images that come one after another in one size; None where there is one size.
         sizes: The mark of the order of sizes.
+        timestep_loss: Sums by part of the schedule that were not told yet; see ``BucketMeans``.
     """
 
     step: int
@@ -80,6 +81,7 @@ class Progress:
     spec: dict[str, Any]
     block: int | None = None
     sizes: str | None = None
+    timestep_loss: dict[str, Any] | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Self:

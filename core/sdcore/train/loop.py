@@ -90,6 +90,7 @@ class Loop:
         window: Windows run; fp16 can leave an update out.
         samples: Images consumed: position of the next window's first one.
         keeper: Of its checkpoints.
+        means: The loss by part of the schedule, since it was last told.
     """
 
     job: Job
@@ -98,6 +99,7 @@ class Loop:
     window: int = 0
     samples: int = 0
     keeper: Keeper = field(init=False)
+    means: BucketMeans = field(default_factory=BucketMeans)
     _reader: LateReader[Note] = field(default_factory=LateReader)
     _wishes: set[str] = field(default_factory=set)
     _polled: float = -math.inf
@@ -105,7 +107,6 @@ class Loop:
     _overflows: int = 0
     _told_refusal: bool = False
     _spread: Tensor = field(init=False)
-    _means: BucketMeans = field(default_factory=BucketMeans)
     _clock: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_SPEED_WINDOWS))
 
     def __post_init__(self) -> None:
@@ -275,8 +276,8 @@ class Loop:
             )
 
     def _tell_buckets(self, step: int, numbers: list[float]) -> None:
-        self._means.take(step, numbers)
-        due = self._means.due(step, self.kit.plan.steps)
+        self.means.take(step, numbers)
+        due = self.means.due(step, self.kit.plan.steps)
         if due is not None:
             self.job.report.event("timestep_loss", **due)
 
@@ -331,6 +332,7 @@ class Loop:
             lr=kit.updater.rate(max(0, self.step - 1)), device=job.world.device.type,
             precision=job.precision.mode, spec=job.spec.model_dump(mode="json"),
             block=kit.batches.chances.order.block, sizes=kit.batches.chances.order.mark,
+            timestep_loss=self.means.state,
         )  # fmt: skip
 
     def draw_missing(self) -> None:

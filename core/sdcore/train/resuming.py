@@ -46,6 +46,8 @@ def restore(job: Job, loop: Loop) -> None:
         updater.scaler.load_state_dict(old.scaler)
     loop.step, loop.window = old.step, old.window
     loop.samples = old.step * loop.kit.plan.window if old.samples is None else old.samples
+    if old.timestep_loss is not None:
+        loop.means.restore(old.timestep_loss)
     inside = job.resumption.folder.parent == job.places.checkpoints
     loop.keeper.saved = old.step if inside else None
     job.record.step = old.step

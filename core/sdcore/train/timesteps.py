@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +89,17 @@ class BucketMeans:
 
     def __init__(self) -> None:
         self._totals, self._first = np.zeros((2, BUCKETS)), 0
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, so that a resume goes on adding; exact in JSON."""
+        sums, counts = self._totals.tolist()
+        return {"first_step": self._first, "sums": sums, "images": counts}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        self._first = int(state["first_step"])
+        self._totals = np.asarray([state["sums"], state["images"]], np.float64)
 
     def take(self, step: int, numbers: Sequence[float]) -> None:
         """Add the numbers of a step, as ``by_bucket`` orders them."""

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from sdcore.errors import NotReadyError
 from sdcore.runs.events import Event, Metrics
 from sdcore.task.train_spec import TrainSpec
-from sdcore.train import validating
+from sdcore.train import finding, loop, validating
 from sdcore.train.batches import Chances
 from sdcore.train.latents import Draw
 from sdcore.train.randomness import Stream, generator, normal
@@ -140,6 +140,42 @@ def test_every_image_is_trained_on_or_held_out(count: int, wish: float, seed: in
     assert bool(held) == (wish > 0)
     if wish >= 1:
         assert len(held) == wish
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_the_loss_by_timestep_covers_what_came_before_a_stop(
+    train: Any, monkeypatch: pytest.MonkeyPatch, older: bool
+) -> None:
+    """Of a run stopped every hour, each figure was of the minutes since the last resume."""
+    flags = ["--max_train_steps", "5"]
+    whole = train(*flags, out="whole")
+    forward = loop.Loop.forward
+
+    def stopping(self: Any, micro: int) -> Any:
+        self.job.stop.by = "SIGTERM"
+        return forward(self, micro)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Loop, "forward", stopping)
+        stopped = train(*flags)
+    assert stopped.code == 4
+    assert not stopped.events("timestep_loss")
+    if older:  # written before there were sums in it
+        path = stopped.out / "checkpoints" / stopped.steps[0] / "trainer.json"
+        record = json.loads(path.read_bytes())
+        del record["timestep_loss"]
+        path.write_text(json.dumps(record))
+        monkeypatch.setattr(finding, "fault_of", lambda folder: None)
+    done = train(*flags, "--resume_from_checkpoint", "latest")
+    assert done.code == 0, done.err
+    (expected,), (told,) = whole.events("timestep_loss"), done.events("timestep_loss")
+    assert expected["first_step"] == 1
+    assert sum(expected["images"]) == 5 * 2
+    if older:
+        assert told["first_step"] == 1 + int(stopped.steps[0].removeprefix("step-"))
+    else:
+        for name in ("first_step", "step", "images", "means"):
+            assert told[name] == expected[name]
 
 
 def test_the_loss_by_timestep_adds_up_to_the_loss(train: Any) -> None:

@@ -39,7 +39,7 @@ from sdcore.train.ordering import make_order
 from sdcore.train.parts import OptimizerPart, Part
 from sdcore.train.plan import Plan, make_plan
 from sdcore.train.samples import Sampler
-from sdcore.train.session import Job, cache_root, progress_of, say_skipped
+from sdcore.train.session import Job, cache_root, check_same_images, progress_of, say_skipped
 from sdcore.train.step import Objective
 from sdcore.train.texts import Captions, Texts, Tokens, TokenSource, build_texts
 from sdcore.train.timesteps import Timesteps
@@ -126,6 +126,7 @@ def _cache(job: Job, parts: Models) -> tuple[LatentSource, Texts]:
         rank=world.rank, world_size=world.size, barrier=world.barrier,
         progress=progress_of(job, "images"), on_skip=skipped.append,
     )  # fmt: skip
+    check_same_images(job, latents.contents)
     say_skipped(job, skipped)
     if latents.cached:
         parts.vae.to("cpu")
@@ -209,9 +210,10 @@ def _loop(
                           job.world, job.precision, job.report) if visits else None  # fmt: skip
     sampler = Sampler(parts, job.spec, plan.seed, job.world.device, job.precision,
                       job.places.samples) if job.spec.validation_prompts else None  # fmt: skip
+    state = _parts(trainee, ema, updater, DataPart(job.index, latents.contents))
     kit = Kit(
         plan, batches, _wrapped(job, trainee.net), trainee, objective, updater, ema,
-        sampler, validator, trackers, _parts(job, trainee, ema, updater), job.index.fingerprint,
+        sampler, validator, trackers, state, job.index.fingerprint,
         _has_dropout(trainee.net),
     )  # fmt: skip
     loop = Loop(job, kit)
@@ -234,10 +236,10 @@ def _faults(job: Job, latents: LatentSource, held: Sequence[int]) -> LateFaults:
     return LateFaults(skip, latents.rows, lambda row: (row in apart, latents.size(row)), tell)
 
 
-def _parts(job: Job, trainee: Trainee, ema: Ema | None, updater: Updater) -> tuple[Part, ...]:
+def _parts(trainee: Trainee, ema: Ema | None, updater: Updater, data: DataPart) -> tuple[Part, ...]:
     """Return what a checkpoint holds."""
     weights = trainee.parts(None if ema is None else ema.model)
-    return *weights, OptimizerPart(updater.optimizer), DataPart(job.index)
+    return *weights, OptimizerPart(updater.optimizer), data
 
 
 def _wrapped(job: Job, net: torch.nn.Module) -> torch.nn.Module:

@@ -19,7 +19,7 @@ from sdcore.train.encoder import MomentsEncoder
 from sdcore.train.framing import Framer, frame_of
 from sdcore.train.images import RULE_VERSION, Aim, cut
 from sdcore.train.records import record_bytes, to_record
-from sdcore.train.survey import Seen, Survey, in_order
+from sdcore.train.survey import Hashes, Seen, Survey, in_order
 
 Progress = Callable[[int, int], None]
 
@@ -156,6 +156,11 @@ class Filler:
             for row in range(len(self._index))
             if survey.trains(row)
         )
+
+    @property
+    def contents(self) -> Hashes:
+        """The SHA-256 of every row's encoded image, (rows, 32); all were looked at."""
+        return self._survey.contents
 
     def framer(self, rows: Sequence[int]) -> Framer:
         """Return the frames of ``rows``, which can be trained on."""

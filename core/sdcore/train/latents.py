@@ -27,6 +27,7 @@ from sdcore.train.filling import Filler, Progress, Share
 from sdcore.train.framing import Frame, Framer
 from sdcore.train.images import cut
 from sdcore.train.records import TensorRecords
+from sdcore.train.survey import Hashes
 
 _MOST_THREADS = 16
 
@@ -60,6 +61,10 @@ class LatentSource(Protocol):
     @property
     def cached(self) -> bool:
         """Whether moments come from the disk; then no VAE is needed any more."""
+
+    @property
+    def contents(self) -> Hashes:
+        """The SHA-256 of the encoded image of every row, drawn or not, (rows, 32)."""
 
     def size(self, row: int) -> Size:
         """Return width and height at which a row is trained, px."""
@@ -128,7 +133,7 @@ def build_latents(
     framer = filler.framer(rows)
     if cached:
         return _cached(filler, rows, framer, encoder, flips=1 + spec.random_flip)
-    return LiveLatents(index, spec, encoder, rows, framer, threads)
+    return LiveLatents(index, spec, encoder, rows, framer, filler.contents, threads)
 
 
 def _cached(
@@ -149,7 +154,7 @@ def _cached(
         for size, some in by_size.items()
     }  # fmt: skip
     slots = {row: slot * flips for some in by_size.values() for slot, row in enumerate(some)}
-    return CachedLatents(found, slots, rows, framer, flips=flips)
+    return CachedLatents(found, slots, rows, framer, filler.contents, flips=flips)
 
 
 class CachedLatents:
@@ -160,6 +165,7 @@ class CachedLatents:
         slots: Of each row among those of its size.
         rows: The rows that can be drawn.
         framer: Of these.
+        contents: Hashes of the images.
         flips: 1 or 2.
     """
 
@@ -167,9 +173,9 @@ class CachedLatents:
 
     def __init__(
         self, found: Mapping[Size, TensorRecords], slots: Mapping[int, int], rows: Sequence[int],
-        framer: Framer, *, flips: int,
+        framer: Framer, contents: Hashes, *, flips: int,
     ) -> None:  # fmt: skip
-        self.rows = rows
+        self.rows, self.contents = rows, contents
         self._found, self._slots, self._framer, self._flips = found, slots, framer, flips
 
     def size(self, row: int) -> Size:
@@ -200,9 +206,10 @@ class LiveLatents:
         encoder: MomentsEncoder,
         rows: Sequence[int],
         framer: Framer,
+        contents: Hashes,
         threads: int,
     ) -> None:
-        self.rows = rows
+        self.rows, self.contents = rows, contents
         self._index, self._spec, self._encoder, self._framer = index, spec, encoder, framer
         self._pool = ThreadPoolExecutor(threads, "images")
 

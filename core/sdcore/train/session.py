@@ -23,6 +23,7 @@ from sdcore.train.precision import Precision, choose
 from sdcore.train.randomness import draw_seed
 from sdcore.train.report import Report
 from sdcore.train.stopping import StopFlag
+from sdcore.train.survey import Hashes
 from sdcore.train.world import World, join
 from sdcore.units import count, duration
 
@@ -241,11 +242,35 @@ def _check_same_data(index: DataIndex, resumption: Resumption | None) -> None:
     old = resumption.progress.fingerprint if resumption is not None else None
     if resumption is None or old is None or index.fingerprint == old:
         return
-    named = listing.changes(resumption.folder, index) or "files, sizes or captions changed"
-    raise NotReadyError(
-        f"the data is not what {resumption.folder.name} was trained on",
-        cause=f"{named} (its fingerprint is {index.fingerprint[:12]} with {len(index.rows)} "
+    named = listing.changes(resumption.folder, index, None)
+    told = "files, sizes or captions changed"
+    if named is not None:
+        told = "; ".join(named) or "the same files in another order"
+    raise _other_data(
+        resumption, f"{told} (its fingerprint is {index.fingerprint[:12]} with {len(index.rows)} "
         f"images, the checkpoint's {old[:12]} with {resumption.progress.images})",
+    )  # fmt: skip
+
+
+def check_same_images(job: Job, contents: Hashes) -> None:
+    """Refuse a resume on images that were replaced by others of as many bytes.
+
+    Their hashes are known once all images were looked at, from the cache where nothing changed.
+
+    Raises:
+        NotReadyError: Some were; a checkpoint of an earlier version has no hashes to compare.
+    """
+    if job.resumption is None:
+        return
+    named = listing.changes(job.resumption.folder, job.index, contents)
+    if named:
+        raise _other_data(job.resumption, "; ".join(named))
+
+
+def _other_data(resumption: Resumption, cause: str) -> NotReadyError:
+    return NotReadyError(
+        f"the data is not what {resumption.folder.name} was trained on",
+        cause=cause,
         remedy="put the data back as it was, or start a new run from the saved weights",
     )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import PIL
 from PIL import Image
 
@@ -22,6 +23,8 @@ from sdcore.data import BadImageError, DataIndex, decode_image
 from sdcore.data.buckets import Size
 from sdcore.train.cache import PackWriter, RecordStore, key_of
 from sdcore.train.images import RULE_VERSION, Aim
+
+Hashes = npt.NDArray[np.uint8]  # (rows, 32)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -120,6 +123,11 @@ class Survey:
     def trains(self, row: int) -> bool:
         """Tell whether the image of a known row can be trained on; ``fault`` says why not."""
         return self.decodes(row) and self.unfit(row) is None
+
+    @property
+    def contents(self) -> Hashes:
+        """The SHA-256 of every row's encoded image, (rows, 32); of an unknown row zeros."""
+        return self._content
 
     def content(self, row: int) -> bytes:
         """Return the SHA-256 of the encoded image; only of a known row."""

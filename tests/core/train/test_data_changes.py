@@ -1,5 +1,6 @@
 """Data that changes under a training is named, whether between two starts or in the middle."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from sdcore.data import DataIndex
 from sdcore.train import loop
+from sdcore.train.checkpoint import digest
 from support.tiny_model import make_dataset
 
 
@@ -43,6 +46,61 @@ def test_many_lost_files_are_counted_and_the_first_are_named(train: Any, own: Pa
     (own / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     done = train("--train_data_dir", str(own), "--resume_from_checkpoint", "latest")
     assert "lost: 0000.png, 0001.png, 0002.png and 3 more" in done.err
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The rows whose image file is read."""
+    found: list[int] = []
+    read = DataIndex.read
+
+    def counted(self: DataIndex, i: int) -> bytes:
+        found.append(i)
+        return read(self, i)
+
+    monkeypatch.setattr(DataIndex, "read", counted)
+    return found
+
+
+@pytest.mark.parametrize("crop", ["--center_crop", "--no-center_crop"])
+def test_images_replaced_by_others_of_as_many_bytes_are_named(
+    train: Any, tmp_path: Path, reads: list[int], crop: str
+) -> None:
+    """BMPs of one size, or masks drawn anew: told as exact, the rest would be another training."""
+    folder = tmp_path / "bitmaps"
+    folder.mkdir()
+    for i in range(6):
+        Image.new("RGB", (44, 36), (40 * i, 0, 0)).save(folder / f"{i}.bmp")
+    lines = [{"file_name": f"{i}.bmp", "text": f"a {i}"} for i in range(6)]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    flags = ["--train_data_dir", str(folder), crop]
+    first = train(*flags)
+    assert first.code == 0, first.err
+    reads.clear()
+    same = train(*flags, "--resume_from_checkpoint", "latest")
+    assert (same.code, reads) == (0, []), "the hashes are in the cache"
+    before = (folder / "2.bmp").stat().st_size
+    for i in (2, 5):
+        Image.new("RGB", (44, 36), (0, 40 * i, 9)).save(folder / f"{i}.bmp")
+    assert (folder / "2.bmp").stat().st_size == before
+    done = train(*flags, "--resume_from_checkpoint", "latest")
+    assert done.code == 3
+    assert "the data is not what step-3 was trained on" in done.err
+    assert "cause:  changed: 2.bmp, 5.bmp\n" in done.err
+    assert sorted(set(reads)) == [2, 5]
+    make_older(first.out / "checkpoints/step-3")
+    older = train(*flags, "--resume_from_checkpoint", "latest")
+    assert older.code == 0, older.err
+
+
+def make_older(checkpoint: Path) -> None:
+    """Rewrite a checkpoint as one of before there were hashes of images."""
+    path, manifest = checkpoint / "data.json.gz", checkpoint / "manifest.json"
+    rows = [entry[:3] for entry in json.loads(gzip.decompress(path.read_bytes()))]
+    path.write_bytes(gzip.compress(json.dumps(rows).encode()))
+    record = json.loads(manifest.read_bytes())
+    record["files"][path.name] = {"size": path.stat().st_size, "sha256": digest(path)}
+    manifest.write_text(json.dumps(record))
 
 
 @pytest.fixture

@@ -5,21 +5,32 @@
 Every process is a fork of one that has imported everything: four imports of torch take 20 s.
 They meet over gloo as under a launcher. ``FOLDER/OUT/samples-RANK.jsonl`` gets a line for each
 sample a rank trained on: position, row, caption, flip, crop, timestep, shape, a hash of its noise.
+With ``full_s``, ranks wait that many seconds for one another, and the disk is full for longer.
 """
 
+import errno
 import hashlib
 import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed.distributed_c10d  # imported once, before the forks
 
-from sdcore.train import batches, building, entry  # noqa: F401 - as above
+from sdcore.train import (
+    batches,
+    building,  # noqa: F401 - as above
+    checkpoint,
+    entry,
+    keeping,
+    world,
+)
 
 
 def watch(path: Path) -> None:
@@ -44,7 +55,24 @@ def watch(path: Path) -> None:
     batches.Batches.at = at  # type: ignore[method-assign]
 
 
-def start(folder: Path, out: str, rank: int, size: int, port: int, flags: list[str]) -> int:
+def fill_disk(patience_s: float) -> None:
+    """Let the first save find no room for twice as long as ranks wait for one another."""
+    world._PATIENCE, world._BEAT = timedelta(seconds=patience_s), patience_s / 8
+    keeping._LOOK = patience_s / 8
+    seal, until = checkpoint.seal, [0.0]
+
+    def full(partial: Path, step: int) -> int:
+        until[0] = until[0] or time.monotonic() + 2 * patience_s
+        if time.monotonic() < until[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return seal(partial, step)
+
+    checkpoint.seal = full
+
+
+def start(
+    folder: Path, out: str, rank: int, size: int, port: int, flags: list[str], full_s: float | None
+) -> int:
     """Train in a fork and return its pid."""
     pid = os.fork()
     if pid:
@@ -54,6 +82,8 @@ def start(folder: Path, out: str, rank: int, size: int, port: int, flags: list[s
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size),
                    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}  # fmt: skip
     watch(folder / out / f"samples-{rank}.jsonl")
+    if full_s is not None:
+        fill_disk(full_s)
     code = 1
     try:
         code = entry.main([*flags, "--output_dir", str(folder / out)])
@@ -70,7 +100,8 @@ def main(folder: Path, runs: list[dict[str, Any]]) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        pids = [start(folder, out, rank, size, port, run["flags"]) for rank in range(size)]
+        full_s = run.get("full_s")
+        pids = [start(folder, out, rank, size, port, run["flags"], full_s) for rank in range(size)]
         codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
         logs = "\n".join((folder / f"{out}-{rank}.log").read_text() for rank in range(size))
         assert codes == [0] * size, f"{out}: {codes}\n{logs}"

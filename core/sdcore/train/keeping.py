@@ -2,7 +2,7 @@
 
 Called by all ranks alike; rank 0 copies and writes, the others wait for the copy. A full disk
 pauses the training until there is room: the state is in memory, and so are the lines of the
-streams that could not be written.
+streams that could not be written. The other ranks are told all the while that rank 0 is there.
 """
 
 import time
@@ -17,6 +17,7 @@ from sdcore.train.checkpoint import DiskFullError, Progress, Saved, check_space
 from sdcore.train.parts import Part
 from sdcore.train.saving import Saver
 from sdcore.train.session import Job
+from sdcore.train.world import Beat
 from sdcore.units import duration, size
 
 _LOOK = 3.0  # s between two looks whether there is room
@@ -96,7 +97,7 @@ class Keeper:
             step, self._flying = self._flying, None
             begun = time.monotonic()
             try:
-                saved = self._job.world.lead(lambda: self._with_room(self._saver.wait))
+                saved = self._job.world.lead_long(self._landed)
             except SdError as error:
                 self.saved = None
                 if must or isinstance(error, DiskFullError):
@@ -106,7 +107,7 @@ class Keeper:
                 self._tell(step, saved, time.monotonic() - begun)
         if self._record_due:
             self._record()
-        self._job.world.lead(self._catch_up)
+        self._job.world.lead_long(self._catch_up)
 
     def with_room(self, work: Callable[[], _T]) -> _T:
         """Do ``work`` on rank 0; while it fails for a full disk, wait and do it again.
@@ -114,7 +115,7 @@ class Keeper:
         Raises:
             SdError: It failed for another reason; or a stop was asked for while the disk was full.
         """
-        return self._job.world.lead(lambda: self._with_room(work))
+        return self._job.world.lead_long(lambda beat: self._with_room(work, beat))
 
     def abandon(self) -> None:
         """Let a save on its way end, when this rank leaves by an error and others may be gone."""
@@ -169,11 +170,14 @@ class Keeper:
         else:
             self._record_due = False
 
-    def _catch_up(self) -> None:
+    def _landed(self, beat: Beat) -> Saved:
+        return self._with_room(lambda: self._saver.wait(beat), beat)
+
+    def _catch_up(self, beat: Beat) -> None:
         """Write what a full disk did not take; wait until it does, or until a stop is asked for."""
         if self._behind:
             with suppress(DiskFullError):  # of a stop: what is more than lines is still to be saved
-                self._with_room(self._write_lines)
+                self._with_room(self._write_lines, beat)
 
     def _write_lines(self) -> None:
         if self._record_due:
@@ -185,19 +189,20 @@ class Keeper:
                 remedy=f"free space in {self._job.places.run.root}",
             )
 
-    def _with_room(self, work: Callable[[], _T]) -> _T:
+    def _with_room(self, work: Callable[[], _T], beat: Beat) -> _T:
         try:
             return work()
         except DiskFullError as error:
-            return self._wait_for_room(work, error)
+            return self._wait_for_room(work, beat, error)
 
-    def _wait_for_room(self, work: Callable[[], _T], error: SdError) -> _T:
+    def _wait_for_room(self, work: Callable[[], _T], beat: Beat, error: SdError) -> _T:
         report, begun = self._job.report, time.monotonic()
         report.phase("paused")
         report.warn(f"{error.what}: {error.cause}; training waits for room: {error.remedy}")
         looked = told = begun
         while not self._stop_asked():
             time.sleep(_TICK)
+            beat()
             now = time.monotonic()
             if now - told >= _REMIND:
                 told = now

@@ -17,8 +17,10 @@ from sdcore.train import checkpoint, memory
 from sdcore.train.checkpoint import Contents, Progress, Saved
 from sdcore.train.parts import Part
 from sdcore.train.pinning import wait_for
+from sdcore.train.world import Beat
 from sdcore.units import size
 
+_TICK = 1.0  # s between two signs of life of one that waits for the disk
 _RESERVE = 1 << 30  # bytes of host memory that a copy must leave free: loaders, other programs
 
 
@@ -95,18 +97,24 @@ class Saver:
         )
         self._thread.start()
 
-    def wait(self) -> Saved:
+    def wait(self, beat: Beat | None = None) -> Saved:
         """Wait for the save on its way. Called again after an error, write it again, now.
+
+        Args:
+            beat: Called every second meanwhile.
 
         Raises:
             SdError: It failed; a ``DiskFullError`` where there may be room later.
         """
         assert self._contents is not None
         if self._thread is None:
-            self._write(self._contents)
-        else:
-            self._thread.join()
-            self._thread = None
+            self.start(self._contents)
+        assert self._thread is not None
+        while self._thread.is_alive():
+            self._thread.join(_TICK)
+            if beat is not None:
+                beat()
+        self._thread = None
         if isinstance(self._result, Saved):
             return self._result
         assert self._result is not None

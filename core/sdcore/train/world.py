@@ -3,6 +3,7 @@
 Reads what ``accelerate launch`` and torchrun set for each rank: RANK, WORLD_SIZE, LOCAL_RANK.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,8 +16,11 @@ from sdcore.errors import NotReadyError, SdError
 
 _T = TypeVar("_T")
 
-# Rank 0 samples and caches while the others wait; NCCL's own 10 minutes would end the run.
+Beat = Callable[[], None]
+
+# Ranks cache, and rank 0 samples, while others wait; NCCL's own 10 minutes would end the run.
 _PATIENCE = timedelta(hours=6)
+_BEAT = 20.0  # s between two signs of life where rank 0 may have to wait for a person
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +61,24 @@ class World:
         Raises:
             SdError: Rank 0's, on every rank, so that all leave for the same reason.
         """
+        return self.lead_long(lambda _beat: work())
+
+    def lead_long(self, work: Callable[[Beat], _T]) -> _T:
+        """As ``lead``, for work that can wait for days: no patience of the others lasts so long.
+
+        Args:
+            work: Is given what it must call again and again while it waits. That tells the others
+                that rank 0 is still there, so that no collective is older than a minute; and it
+                raises where one of them is gone.
+
+        Raises:
+            SdError: As ``lead``.
+        """
         result: Any = None
         failure: SdError | None = None
         if self.leads:
             try:
-                result = work()
+                result = work(self._beat())
             except SdError as error:
                 failure = error
         if self.size == 1:
@@ -69,11 +86,25 @@ class World:
                 raise failure
             return cast("_T", result)
         told = failure and (type(failure), failure.what, failure.cause, failure.remedy)
-        result, told = self.share((result, told))
+        message = self.share((result, told))
+        while message is None:  # a sign of life
+            message = self.share(None)
+        result, told = message
         if told is not None:
             kind, what, cause, remedy = told
             raise kind(what, cause=cause, remedy=remedy) from failure
         return cast("_T", result)
+
+    def _beat(self) -> Beat:
+        told = time.monotonic()
+
+        def beat() -> None:
+            nonlocal told
+            if self.size > 1 and time.monotonic() - told >= _BEAT:
+                self.share(None)
+                told = time.monotonic()
+
+        return beat
 
     def sum_(self, values: torch.Tensor) -> torch.Tensor:
         """Add ``values`` over the ranks in place, on the device, without waiting for it."""

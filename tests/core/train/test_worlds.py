@@ -57,6 +57,19 @@ def test_one_two_and_four_processes_train_on_the_same_samples(
     assert [(event["step"], event["exact"]) for event in resumed] == [(2, False), (3, False)]
 
 
+def test_a_disk_full_for_longer_than_ranks_wait_costs_time_alone(
+    flags: list[str], tmp_path: Path
+) -> None:
+    """Full on Friday evening: the others' collective times out, and ends the run in the night."""
+    own = [*flags, "--train_batch_size", "1", "--checkpointing_steps", "1"]
+    in_processes(tmp_path, [{"out": "full", "size": 2, "flags": own, "full_s": 6.0}])
+    done = Trained(0, tmp_path / "full", "")
+    assert done.steps == ["step-1", "step-2", "step-3"]
+    assert "paused" in [event["phase"] for event in done.events("phase")]
+    assert done.events("checkpoint")[0]["stall"] > 12
+    assert [done.rank(rank)["outcome"] for rank in range(2)] == ["done", "done"]
+
+
 def in_processes(folder: Path, runs: list[dict[str, Any]]) -> None:
     """Train the runs one after another."""
     done = subprocess.run(

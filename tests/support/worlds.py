@@ -5,7 +5,8 @@
 Every process is a fork of one that has imported everything: four imports of torch take 20 s.
 They meet over gloo as under a launcher. ``FOLDER/OUT/samples-RANK.jsonl`` gets a line for each
 sample a rank trained on: position, row, caption, flip, crop, timestep, shape, a hash of its noise.
-With ``full_s``, ranks wait that many seconds for one another, and the disk is full for longer.
+With ``full_s``, ranks wait that many seconds for one another, and the disk is full for longer;
+with ``spoiled``, [row, position], the image of that row is bad from that position on.
 """
 
 import errno
@@ -23,12 +24,14 @@ from typing import Any
 import torch
 import torch.distributed.distributed_c10d  # imported once, before the forks
 
+from sdcore.data import BadImageError
 from sdcore.train import (
     batches,
     building,  # noqa: F401 - as above
     checkpoint,
     entry,
     keeping,
+    latents,
     world,
 )
 
@@ -70,20 +73,33 @@ def fill_disk(patience_s: float) -> None:
     checkpoint.seal = full
 
 
-def start(
-    folder: Path, out: str, rank: int, size: int, port: int, flags: list[str], full_s: float | None
-) -> int:
+def spoil(row: int, position: int) -> None:
+    """Let the image of a row be bad from a position on, whenever that is prepared."""
+    prepare = latents.LiveLatents._prepare
+
+    def spoiled(self: latents.LiveLatents, draw: latents.Draw) -> torch.Tensor:
+        if draw.row == row and draw.position >= position:
+            raise BadImageError(self._index.rows[row].name, "spoiled")
+        return prepare(self, draw)
+
+    latents.LiveLatents._prepare = spoiled  # type: ignore[method-assign]
+
+
+def start(folder: Path, rank: int, port: int, run: dict[str, Any]) -> int:
     """Train in a fork and return its pid."""
+    out, flags = run["out"], run["flags"]
     pid = os.fork()
     if pid:
         return pid
     log = os.open(folder / f"{out}-{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 2)
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size),
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(run["size"]),
                    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}  # fmt: skip
     watch(folder / out / f"samples-{rank}.jsonl")
-    if full_s is not None:
-        fill_disk(full_s)
+    if "full_s" in run:
+        fill_disk(run["full_s"])
+    if "spoiled" in run:
+        spoil(*run["spoiled"])
     code = 1
     try:
         code = entry.main([*flags, "--output_dir", str(folder / out)])
@@ -100,8 +116,7 @@ def main(folder: Path, runs: list[dict[str, Any]]) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        full_s = run.get("full_s")
-        pids = [start(folder, out, rank, size, port, run["flags"], full_s) for rank in range(size)]
+        pids = [start(folder, rank, port, run) for rank in range(size)]
         codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
         logs = "\n".join((folder / f"{out}-{rank}.log").read_text() for rank in range(size))
         assert codes == [0] * size, f"{out}: {codes}\n{logs}"

@@ -47,6 +47,9 @@ class Metrics(_Line):
     loss_scale: Real | None = Field(None, description="fp16 only.")
     skipped: int | None = Field(None, description="fp16 only: updates skipped so far.")
     d: Real | None = Field(None, description="Prodigy only: what it multiplies lr by.")
+    bad_images: int | None = Field(
+        None, description="Images that went bad during training and are left out; null: none."
+    )
     val_loss: Real | None = Field(
         None, description="On the held-out images, at the steps that measure it."
     )

@@ -40,6 +40,7 @@ class StepMetrics(NamedTuple):
     it_per_s: float | None = None
     total: int | None = None
     source: str | None = None
+    bad_images: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,4 +166,5 @@ def step_metrics(record: dict[str, Any]) -> StepMetrics | None:
         it_per_s=line.number("it_per_s"),
         total=line.whole("total"),
         source=line.text("source"),
+        bad_images=line.whole("bad_images"),
     )

@@ -131,12 +131,13 @@ class Batches:
     def _shown(self, draws: Sequence[Draw]) -> tuple[list[Draw], Tensor]:
         """Return what is shown in the end, and its moments, where an image went bad meanwhile."""
         while True:
-            shown = self.faults.around(draws, self.chances.redraw)
+            bad = self.faults.bad
+            shown = self.faults.around(draws, self.chances.redraw, bad)
             try:
                 return shown, self.latents.moments(shown)
             except BadImageError as error:
                 names = [self.chances.index.rows[draw.row].name for draw in shown]
-                self.faults.note(error, shown, names)
+                self.faults.take([self.faults.judge(error, shown, names, bad)])
 
     def _normal(self, stream: Stream, positions: Sequence[int], shape: tuple[int, ...]) -> Tensor:
         return normal(self.chances.seed, stream, positions, shape)

@@ -7,7 +7,6 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from sdcore.errors import NotReadyError
-from sdcore.text import clean_line
 from sdcore.train import (
     choices,
     collecting,
@@ -224,16 +223,9 @@ def _loop(
 
 def _faults(job: Job, latents: LatentSource, held: Sequence[int]) -> LateFaults:
     """Return what is done about an image that goes bad during training."""
-
-    def tell(name: str, cause: str, number: int) -> None:
-        job.report.warn(
-            f"the image {clean_line(name, 80)} went bad during training ({cause}): others take "
-            f"its place; {count(number, 'image')} left out by now"
-        )
-
     apart = frozenset(held)
     skip = job.spec.on_bad_image == "skip"
-    return LateFaults(skip, latents.rows, lambda row: (row in apart, latents.size(row)), tell)
+    return LateFaults(skip, latents.rows, lambda row: (row in apart, latents.size(row)))
 
 
 def _parts(trainee: Trainee, ema: Ema | None, updater: Updater, data: DataPart) -> tuple[Part, ...]:

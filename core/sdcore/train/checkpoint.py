@@ -62,6 +62,7 @@ class Progress:
         spec: The settings, as flags.
         block: Images that come one after another in one size; None where there is one size.
         sizes: The mark of the order of sizes.
+        bad_rows: Of the images left out during training, rising.
         timestep_loss: Sums by part of the schedule that were not told yet; see ``BucketMeans``.
     """
 
@@ -81,6 +82,7 @@ class Progress:
     spec: dict[str, Any]
     block: int | None = None
     sizes: str | None = None
+    bad_rows: list[int] | None = None
     timestep_loss: dict[str, Any] | None = None
 
     @classmethod

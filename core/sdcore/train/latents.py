@@ -11,6 +11,7 @@ still samples anew.
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from sdcore.data import BadImageError, DataIndex, decode_image
 from sdcore.data.buckets import Size
+from sdcore.errors import NotReadyError
 from sdcore.task.train_spec import TrainSpec
 from sdcore.train import records
 from sdcore.train.encoder import MomentsEncoder
@@ -30,6 +32,7 @@ from sdcore.train.records import TensorRecords
 from sdcore.train.survey import Hashes
 
 _MOST_THREADS = 16
+_PROBES = 8  # images looked at to tell a lost file from a lost folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +228,8 @@ class LiveLatents:
         """Return (B, 2C, H, W), float32, on the device.
 
         Raises:
-            NotReadyError: An image went away or changed since the start.
+            BadImageError: An image went away or changed since the start.
+            NotReadyError: None can be read any more.
         """
         pixels = list(self._pool.map(self._prepare, draws))
         names = [self._index.rows[draw.row].name for draw in draws]
@@ -238,7 +242,7 @@ class LiveLatents:
 
     def _prepare(self, draw: Draw) -> Tensor:
         spec, name = self._spec, self._index.rows[draw.row].name
-        image = decode_image(self._index.read(draw.row), name)
+        image = decode_image(self._read(draw.row, name), name)
         if image.size != self._framer.original(draw.row):
             raise BadImageError(name, "it has another size than at the start")
         return cut(
@@ -248,6 +252,25 @@ class LiveLatents:
             crop=None if spec.center_crop else draw.crop,
             flip=draw.flip and spec.random_flip,
         )
+
+    def _read(self, row: int, name: str) -> bytes:
+        try:
+            return self._index.read(row)
+        except NotReadyError as error:
+            if self._all_gone():
+                raise
+            raise BadImageError(name, error.cause) from error
+
+    def _all_gone(self) -> bool:
+        """Say whether not one image went away but their folder: none of a few can be read.
+
+        Left out one by one, a data set whose mount is lost for a minute would melt away.
+        """
+        for row in self.rows[:: -(-len(self.rows) // _PROBES)]:
+            with suppress(NotReadyError):
+                self._index.read(row)
+                return False
+        return True
 
 
 def _threads(spec: TrainSpec) -> int:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sdcore.runs import requests
+from sdcore.text import clean_line
 from sdcore.train.batches import Batches
 from sdcore.train.checkpoint import Progress
 from sdcore.train.ema import Ema
@@ -34,6 +35,7 @@ from sdcore.train.timesteps import BUCKETS, BucketMeans, by_bucket
 from sdcore.train.trackers import Trackers
 from sdcore.train.trainees import Trainee
 from sdcore.train.validating import Validation, Validator
+from sdcore.units import count
 
 _POLL = 0.25  # s between two looks at requests/
 _PATIENCE = 20  # windows of fp16 in a row that may overflow: from a scale of 65536 to 1/16
@@ -161,7 +163,8 @@ class Loop:
         note = Note(self.step + (not changed), start, changed, lr, at, updater.loss_scale,
                     updater.skipped, estimate, validation)  # fmt: skip
         wishes = [torch.full((), float(wish), device=device) for wish in self._own_wishes()]
-        head = torch.stack([total / world.size, norm / world.size, *wishes])
+        bad = torch.full((), float(len(self.kit.batches.faults.fresh)), device=device)
+        head = torch.stack([total / world.size, norm / world.size, *wishes, bad])
         self._reader.push(world.sum_(torch.cat([head, self._spread])), note)
         return changed
 
@@ -209,13 +212,26 @@ class Loop:
     def _read(self, *, keep: int) -> None:
         """Take in the numbers that have arrived: streams, wishes, and whether they are finite."""
         for values, note in self._reader.take(keep=keep):
-            loss, norm, *wishes = values[: -2 * BUCKETS]
+            loss, norm, *wishes, bad = values[: -2 * BUCKETS]
+            if bad:
+                self._share_faults()
             named = zip(("stop", "checkpoint", "sample", "settle"), wishes, strict=True)
             self._wishes |= {name for name, wish in named if wish}
             self._check_finite(loss, norm, note)
             if note.changed:
                 self._tell(loss, norm, note)
                 self._tell_buckets(note.step, values[-2 * BUCKETS :])
+
+    def _share_faults(self) -> None:
+        """Let all ranks leave out what any of them could not read, and tell of it once."""
+        report, world = self.job.report, self.job.world
+        for one, number in self.kit.batches.faults.share(world.gather):
+            if world.leads:
+                report.warn(
+                    f"the image {clean_line(one.name, 80)} went bad during training "
+                    f"({one.cause}): others take its place; {count(number, 'image')} left out "
+                    "by now"
+                )
 
     def _check_finite(self, loss: float, norm: float, note: Note) -> None:
         if note.changed and math.isfinite(loss) and math.isfinite(norm):
@@ -259,7 +275,7 @@ class Loop:
             grad_norm=norm, images_per_s=speed,
             loss_scale=note.loss_scale,
             skipped=None if note.loss_scale is None else note.skipped,
-            d=note.estimate, **seen,
+            d=note.estimate, bad_images=self.kit.batches.faults.count or None, **seen,
             gpu_allocated=torch.cuda.memory_allocated() if on_gpu else None,
             gpu_peak=torch.cuda.max_memory_allocated() if on_gpu else None,
         )  # fmt: skip
@@ -332,7 +348,7 @@ class Loop:
             lr=kit.updater.rate(max(0, self.step - 1)), device=job.world.device.type,
             precision=job.precision.mode, spec=job.spec.model_dump(mode="json"),
             block=kit.batches.chances.order.block, sizes=kit.batches.chances.order.mark,
-            timestep_loss=self.means.state,
+            bad_rows=sorted(kit.batches.faults.bad), timestep_loss=self.means.state,
         )  # fmt: skip
 
     def draw_missing(self) -> None:

@@ -46,6 +46,7 @@ def restore(job: Job, loop: Loop) -> None:
         updater.scaler.load_state_dict(old.scaler)
     loop.step, loop.window = old.step, old.window
     loop.samples = old.step * loop.kit.plan.window if old.samples is None else old.samples
+    loop.kit.batches.faults.bad = frozenset(old.bad_rows or ())
     if old.timestep_loss is not None:
         loop.means.restore(old.timestep_loss)
     inside = job.resumption.folder.parent == job.places.checkpoints

@@ -106,6 +106,13 @@ class World:
 
         return beat
 
+    def gather(self, value: _T) -> list[_T]:
+        """Return every rank's ``value`` on every rank, by rank; a wait for all."""
+        found: list[Any] = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(found, value)
+        return found
+
     def sum_(self, values: torch.Tensor) -> torch.Tensor:
         """Add ``values`` over the ranks in place, on the device, without waiting for it."""
         if self.size > 1:

@@ -13,7 +13,7 @@ from PIL import Image
 from sdcore.data import BadImageError
 from sdcore.runs.events import BucketsFilled
 from sdcore.train import batches, loop
-from sdcore.train.latefaults import LateFaults
+from sdcore.train.latefaults import Found, LateFaults
 from sdcore.train.latents import Draw
 from support.tiny_model import make_shapes
 from support.trained import Trained
@@ -129,22 +129,31 @@ def test_what_takes_a_bad_images_place_is_of_its_kind() -> None:
     """Held-out images that are trained on measure nothing any more."""
     kinds = {0: (False, (8, 8)), 1: (True, (8, 8)), 2: (False, (16, 8)), 4: (False, (8, 8)),
              5: (True, (16, 8)), 7: (False, (16, 8))}  # fmt: skip
-    told: list[str] = []
-    faults = LateFaults(True, list(kinds), kinds.__getitem__, lambda name, *_: told.append(name))
+    faults = LateFaults(True, list(kinds), kinds.__getitem__)
     shown = [Draw(9, row, 0, flip=False, crop=(0.0, 0.0)) for row in (0, 4, 1, 7)]
 
     def rotted(*rows: int) -> list[int]:
         for row in rows:
             draw = replace(shown[0], row=row)
-            faults.note(BadImageError(f"{row}.png", "rotted"), [draw], [f"{row}.png"])
-        return [draw.row for draw in faults.around(shown, lambda draw, row: draw)]
+            error = BadImageError(f"{row}.png", "rotted")
+            faults.take([faults.judge(error, [draw], [f"{row}.png"], faults.bad)])
+        return [draw.row for draw in faults.around(shown, lambda draw, row: draw, faults.bad)]
 
     assert rotted(4) == [0, 0, 1, 7]
     assert rotted(1) == [0, 0, 5, 7]
     assert rotted(0) == [2, 7, 5, 7]  # both in one pass: of one size
     with pytest.raises(BadImageError):
         rotted(5)
-    assert told == ["4.png", "1.png", "0.png"]
+    assert [one.name for one in faults.fresh] == ["4.png", "1.png", "0.png"]
+    # Another process found one of these and one more: each is told once, and none stays good.
+    theirs = [Found(0, "0.png", "rotted"), Found(2, "2.png", "rotted")]
+    told = faults.share(lambda ours: [ours, theirs])
+    assert [(one.name, number) for one, number in told] == [
+        ("4.png", 1), ("1.png", 2), ("0.png", 3), ("2.png", 4),
+    ]  # fmt: skip
+    assert (faults.bad, faults.fresh, faults.count) == (frozenset({0, 1, 2, 4}), [], 4)
+    with pytest.raises(BadImageError):
+        faults.share(lambda ours: [ours, [Found(7, "7.png", "rotted")]])
 
 
 def test_a_resume_that_would_show_other_images_is_refused(train: Train, shapes: Path) -> None:

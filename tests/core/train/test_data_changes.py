@@ -136,3 +136,30 @@ def test_an_image_that_rots_stops_the_run_where_bad_ones_stop_it(
     assert done.code == 3
     assert "the image 0004.png cannot be used" in done.err
     assert done.rank()["checkpoint"] is not None
+
+
+@pytest.mark.parametrize(("kept", "code"), [(9, 0), (0, 3)])
+def test_a_file_that_is_deleted_during_training_is_a_bad_image(
+    train: Any, own: Path, monkeypatch: pytest.MonkeyPatch, kept: int, code: int
+) -> None:
+    """One deleted file ended a night's run; a lost mount must, and not melt the data away."""
+    forward = loop.Loop.forward
+
+    def deleting(self: Any, micro: int) -> Any:
+        if self.step == 1:
+            for i in range(kept, 10):
+                (own / f"{i:04d}.png").unlink(missing_ok=True)
+        return forward(self, micro)
+
+    monkeypatch.setattr(loop.Loop, "forward", deleting)
+    done = train("--train_data_dir", str(own), "--no-cache_latents", "--max_train_steps", "6",
+                 "--on_bad_image", "skip")  # fmt: skip
+    assert done.code == code, done.err
+    warned = [event["text"] for event in done.events("warning")]
+    if kept:
+        (text,) = warned
+        assert "0009.png went bad during training (" in text
+        assert done.metrics()[6]["bad_images"] == 1
+    else:
+        assert not warned
+        assert "check that the data folder is still there" in done.err

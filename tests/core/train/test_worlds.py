@@ -70,6 +70,33 @@ def test_a_disk_full_for_longer_than_ranks_wait_costs_time_alone(
     assert [done.rank(rank)["outcome"] for rank in range(2)] == ["done", "done"]
 
 
+def test_a_bad_image_is_told_once_counted_and_left_out_by_all(
+    flags: list[str], tmp_path: Path
+) -> None:
+    """Counted by each process, those that rank 1 found were told nowhere and forgotten."""
+    data = make_shapes(tmp_path / "data", SHAPES)
+    own = [*flags, "--train_data_dir", str(data), "--train_batch_size", "1", "--on_bad_image",
+           "skip", "--checkpointing_steps", "6", "--no-cache_latents"]  # fmt: skip
+    two = {"out": "bad", "size": 2, "flags": [*own, "--max_train_steps", "6"], "spoiled": [4, 0]}
+    in_processes(tmp_path, [two])
+    done = Trained(0, tmp_path / "bad", "")
+    shown = samples(done)
+    first = min(position for position, (row, *_) in shown.items() if row == 4)
+    assert first % 2 == 1, "the process that tells found it itself"
+    warned = [event["text"] for event in done.events("warning") if "went bad" in event["text"]]
+    assert len(warned) == 1
+    assert "4.png went bad during training (spoiled)" in warned[0]
+    counts = [line["bad_images"] for _, line in sorted(done.metrics().items())]
+    assert (counts[0], counts[-1]) == (None, 1)
+    more = [*own, "--max_train_steps", "9", "--resume_from_checkpoint", "latest"]
+    in_processes(tmp_path, [{"out": "bad", "size": 1, "flags": more}])
+    assert done.metrics()[9]["bad_images"] == 1
+    state = json.loads((done.out / "checkpoints/step-9/trainer.json").read_bytes())
+    assert state["bad_rows"] == [4]
+    again = [event for event in done.events("warning") if "went bad" in event["text"]]
+    assert len(again) == 1
+
+
 def in_processes(folder: Path, runs: list[dict[str, Any]]) -> None:
     """Train the runs one after another."""
     done = subprocess.run(

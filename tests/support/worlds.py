@@ -16,7 +16,6 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ import torch.distributed.distributed_c10d  # imported once, before the forks
 
 from sdcore.data import BadImageError
 from sdcore.train import (
-    batches,
+    ahead,
     building,  # noqa: F401 - as above
     checkpoint,
     entry,
@@ -38,14 +37,14 @@ from sdcore.train import (
 
 def watch(path: Path) -> None:
     """Write down every sample of a training batch."""
-    inner = batches.Batches.at
+    inner = ahead.Ahead.take
     path.parent.mkdir(parents=True, exist_ok=True)
 
-    def at(self: batches.Batches, positions: Sequence[int]) -> Any:
+    def take(self: ahead.Ahead, positions: list[int]) -> Any:
         batch = inner(self, positions)
         with path.open("a") as file:
             for i, position in enumerate(positions):
-                draw = self.chances.draw(position)
+                draw = self._batches.chances.draw(position)
                 raw = torch.cat([batch.noise[i], batch.posterior[i]]).numpy().tobytes()
                 sample = [
                     position, draw.row, draw.caption, draw.flip, draw.crop,
@@ -55,7 +54,7 @@ def watch(path: Path) -> None:
                 file.write(json.dumps(sample) + "\n")
         return batch
 
-    batches.Batches.at = at  # type: ignore[method-assign]
+    ahead.Ahead.take = take  # type: ignore[method-assign]
 
 
 def fill_disk(patience_s: float) -> None:

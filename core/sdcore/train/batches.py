@@ -1,8 +1,8 @@
 """From a global position to what a forward pass sees."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from sdcore.data import BadImageError, DataIndex
 from sdcore.task.train_spec import TrainSpec
 from sdcore.train.families import conditions
-from sdcore.train.latefaults import LateFaults
+from sdcore.train.latefaults import Found, LateFaults
 from sdcore.train.latents import Draw, LatentSource
 from sdcore.train.pinning import PageLocks
 from sdcore.train.randomness import BlockOrder, Order, Stream, generator, normal, uniform
@@ -72,9 +72,36 @@ class Chances:
         return int(uniform(self.seed, Stream.CAPTION, position) * captions)
 
 
+class Loaded(NamedTuple):
+    """The host's half of a batch.
+
+    Attributes:
+        draws: What is shown in the end.
+        images: What ``LatentSource.load`` gave for them.
+        parts: The other fields of ``Batch``, by name.
+        before: The rows that were left out when this was begun.
+        found: The images that were found bad meanwhile.
+    """
+
+    draws: list[Draw]
+    images: Tensor
+    parts: dict[str, Any]
+    before: frozenset[int]
+    found: tuple[Found, ...]
+
+    @property
+    def after(self) -> frozenset[int]:
+        """The rows that are left out once this is taken."""
+        return self.before | {one.row for one in self.found}
+
+
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """Makes the batch of any positions, on the device."""
+    """Makes the batch of any positions, on the device.
+
+    In two halves: ``load`` reads, decodes and draws, changes nothing and runs in any thread;
+    ``place`` does what concerns the device.
+    """
 
     chances: Chances
     latents: LatentSource
@@ -86,70 +113,92 @@ class Batches:
 
     def at(self, positions: Sequence[int]) -> Batch:
         """Return the batch of these samples; the same on every device and rank."""
-        draws, moments = self._shown([self.chances.draw(position) for position in positions])
-        _, channels, *sides = moments.shape
-        shape = (channels // 2, *sides)
-        spec, move = self.chances.spec, self._mover()
-        return Batch(
-            moments=move(moments),
-            posterior=move(self._normal(Stream.POSTERIOR, positions, shape)),
-            noise=move(self._normal(Stream.NOISE, positions, shape)),
-            offset=move(self._normal(Stream.OFFSET, positions, (shape[0], 1, 1)))
+        return self.place(self.load(positions, self.faults.bad))
+
+    def load(self, positions: Sequence[int], bad: frozenset[int]) -> Loaded:
+        """Return the host's half of the batch of these samples.
+
+        Args:
+            positions: Of the samples.
+            bad: The rows to leave out.
+
+        Raises:
+            SdError: An image cannot be read, and is not to be left out.
+        """
+        draws, images, found = self._shown([self.chances.draw(p) for p in positions], bad)
+        shape, spec = self._shape(draws), self.chances.spec
+        parts = {
+            "posterior": self._normal(Stream.POSTERIOR, positions, shape),
+            "noise": self._normal(Stream.NOISE, positions, shape),
+            "offset": self._normal(Stream.OFFSET, positions, (shape[0], 1, 1))
             if spec.noise_offset
             else None,
-            perturbation=move(self._normal(Stream.PERTURBATION, positions, shape))
+            "perturbation": self._normal(Stream.PERTURBATION, positions, shape)
             if spec.input_perturbation
             else None,
-            timesteps=move(torch.tensor(self.chances.timesteps_at(positions))),
-            **self._text(draws, move),
-        )
+            "timesteps": self._held(torch.tensor(self.chances.timesteps_at(positions))),
+            **self._text(draws),
+        }
+        return Loaded(draws, self._held(images), parts, bad, found)
+
+    def place(self, loaded: Loaded) -> Batch:
+        """Return a batch on the device, and leave out what was found bad; in the main thread."""
+        self.faults.take(loaded.found)
+        moments = self.latents.moments(loaded.draws, self._moved(loaded.images))
+        parts = {name: self._moved(part) for name, part in loaded.parts.items()}
+        return Batch(moments=moments, **parts)
 
     def held_out(self, draws: Sequence[Draw], timesteps: Sequence[int]) -> Batch:
         """Return the batch of a validation, under plain noise that ``Draw.position`` decides."""
-        draws, moments = self._shown(draws)
-        numbers = [draw.position for draw in draws]
-        _, channels, *sides = moments.shape
-        shape, move = (channels // 2, *sides), self._mover()
-        return Batch(
-            moments=move(moments),
-            posterior=move(self._normal(Stream.VALIDATION_POSTERIOR, numbers, shape)),
-            noise=move(self._normal(Stream.VALIDATION_NOISE, numbers, shape)),
-            offset=None,
-            perturbation=None,
-            timesteps=move(torch.tensor(timesteps)),
-            **self._text(draws, move),
-        )
+        bad = self.faults.bad
+        shown, images, found = self._shown(draws, bad)
+        numbers, shape = [draw.position for draw in shown], self._shape(shown)
+        parts = {
+            "posterior": self._normal(Stream.VALIDATION_POSTERIOR, numbers, shape),
+            "noise": self._normal(Stream.VALIDATION_NOISE, numbers, shape),
+            "offset": None,
+            "perturbation": None,
+            "timesteps": self._held(torch.tensor(timesteps)),
+            **self._text(shown),
+        }
+        return self.place(Loaded(shown, self._held(images), parts, bad, found))
 
-    def _text(self, draws: Sequence[Draw], move: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    def _text(self, draws: Sequence[Draw]) -> dict[str, Any]:
         """Return the fields of a batch that say what is to be drawn."""
         text = self.texts(draws)
         frames = [self.latents.frame(draw) for draw in draws] if self.sized else None
         added = conditions(text, frames)
-        moved = None if added is None else {name: move(part) for name, part in added.items()}
-        return {"text": move(text.states), "added": moved}
+        held = None if added is None else {name: self._held(part) for name, part in added.items()}
+        return {"text": self._held(text.states), "added": held}
 
-    def _shown(self, draws: Sequence[Draw]) -> tuple[list[Draw], Tensor]:
-        """Return what is shown in the end, and its moments, where an image went bad meanwhile."""
+    def _shown(
+        self, draws: Sequence[Draw], bad: frozenset[int]
+    ) -> tuple[list[Draw], Tensor, tuple[Found, ...]]:
+        """Return what is shown in the end, its images, and those that went bad meanwhile."""
+        found: list[Found] = []
         while True:
-            bad = self.faults.bad
-            shown = self.faults.around(draws, self.chances.redraw, bad)
+            out = bad | {one.row for one in found}
+            shown = self.faults.around(draws, self.chances.redraw, out)
             try:
-                return shown, self.latents.moments(shown)
+                return shown, self.latents.load(shown), tuple(found)
             except BadImageError as error:
                 names = [self.chances.index.rows[draw.row].name for draw in shown]
-                self.faults.take([self.faults.judge(error, shown, names, bad)])
+                found.append(self.faults.judge(error, shown, names, out))
+
+    def _shape(self, draws: Sequence[Draw]) -> tuple[int, ...]:
+        """Return the shape of the latents, (C, H, W)."""
+        channels, *sides = self.latents.shape(draws[0].row)
+        return channels // 2, *sides
 
     def _normal(self, stream: Stream, positions: Sequence[int], shape: tuple[int, ...]) -> Tensor:
-        return normal(self.chances.seed, stream, positions, shape)
+        return self._held(normal(self.chances.seed, stream, positions, shape))
 
-    def _mover(self) -> Callable[[Tensor], Tensor]:
-        if self.device.type == "cpu":
-            return lambda tensor: tensor
+    def _held(self, tensor: Tensor) -> Tensor:
+        """Return a tensor in memory from which a GPU copies while it computes the last step."""
+        return tensor if self.device.type == "cpu" else self.locks.locked(tensor)
 
-        def move(tensor: Tensor) -> Tensor:
-            if tensor.device == self.device:
-                return tensor
-            # Page-locked, so that the copy runs while the device still computes the last step.
-            return self.locks.locked(tensor).to(self.device, non_blocking=True)
-
-        return move
+    def _moved(self, part: Any) -> Any:
+        """Return a field of a batch on the device; its copy is queued there."""
+        if isinstance(part, dict):
+            return {name: self._moved(each) for name, each in part.items()}
+        return None if part is None else part.to(self.device, non_blocking=True)

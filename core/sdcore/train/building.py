@@ -22,10 +22,11 @@ from sdcore.train import (
 )
 from sdcore.train.batches import Batches, Chances
 from sdcore.train.ema import Decay, Ema
+from sdcore.train.kit import Kit
 from sdcore.train.latefaults import LateFaults
 from sdcore.train.latents import LatentSource, build_latents
 from sdcore.train.listing import DataPart
-from sdcore.train.loop import Kit, Loop
+from sdcore.train.loop import Loop
 from sdcore.train.models import Models
 from sdcore.train.optimizing import (
     Updater,

@@ -75,11 +75,31 @@ class LatentSource(Protocol):
     def frame(self, draw: Draw) -> Frame:
         """Return which part of which image a draw shows; reads nothing."""
 
-    def moments(self, draws: Sequence[Draw]) -> Tensor:
+    def shape(self, row: int) -> tuple[int, ...]:
+        """Return the shape of a row's moments, (2C, H, W)."""
+
+    def load(self, draws: Sequence[Draw]) -> Tensor:
+        """Return the host's half of ``moments``: themselves when cached, else pixels, on the CPU.
+
+        Of draws of one size; from any thread.
+
+        Raises:
+            BadImageError: An image went away or changed since the start.
+            NotReadyError: None can be read any more.
+        """
+
+    def moments(self, draws: Sequence[Draw], loaded: Tensor | None = None) -> Tensor:
         """Return mean and log-variance, (B, 2C, H, W), float32; the log-variance unclamped.
 
         Of draws of one size. On the CPU when cached, else on the device. Not from two threads at
         once unless cached.
+
+        Args:
+            draws: What is shown.
+            loaded: What ``load`` gave for them, on any device; loaded now if left out.
+
+        Raises:
+            SdError: As ``load``; or an image cannot be encoded.
         """
 
 
@@ -189,12 +209,20 @@ class CachedLatents:
         """Return which part of which image a draw shows; the crop lies in the centre."""
         return self._framer.frame(draw.row, draw.crop, flip=draw.flip)
 
-    def moments(self, draws: Sequence[Draw]) -> Tensor:
+    def shape(self, row: int) -> tuple[int, ...]:
+        """Return the shape of a row's moments, (2C, H, W)."""
+        return self._found[self._framer.target(row)].shape
+
+    def load(self, draws: Sequence[Draw]) -> Tensor:
         """Return (B, 2C, H, W), float32, on the CPU; safe from several threads."""
         (size,) = {self._framer.target(draw.row) for draw in draws}
         mirrored = self._flips - 1
         slots = [self._slots[draw.row] + (mirrored if draw.flip else 0) for draw in draws]
         return self._found[size].take(slots).to(torch.float32)
+
+    def moments(self, draws: Sequence[Draw], loaded: Tensor | None = None) -> Tensor:
+        """Return what ``load`` gives; safe from several threads."""
+        return self.load(draws) if loaded is None else loaded
 
 
 class LiveLatents:
@@ -224,18 +252,21 @@ class LiveLatents:
         """Return which part of which image a draw shows."""
         return self._framer.frame(draw.row, draw.crop, flip=draw.flip)
 
-    def moments(self, draws: Sequence[Draw]) -> Tensor:
-        """Return (B, 2C, H, W), float32, on the device.
+    def shape(self, row: int) -> tuple[int, ...]:
+        """Return the shape of a row's moments, (2C, H, W)."""
+        return self._encoder.shape(self._framer.target(row))
 
-        Raises:
-            BadImageError: An image went away or changed since the start.
-            NotReadyError: None can be read any more.
-        """
-        pixels = list(self._pool.map(self._prepare, draws))
+    def load(self, draws: Sequence[Draw]) -> Tensor:
+        """Return pixels, (B, 3, P, Q), float32, on the CPU; see ``LatentSource``."""
+        return torch.stack(list(self._pool.map(self._prepare, draws)))
+
+    def moments(self, draws: Sequence[Draw], loaded: Tensor | None = None) -> Tensor:
+        """Return (B, 2C, H, W), float32, on the device; see ``LatentSource``."""
+        pixels = self.load(draws) if loaded is None else loaded
         names = [self._index.rows[draw.row].name for draw in draws]
         size = self._encoder.batch
         parts = [
-            self._encoder.encode(torch.stack(pixels[at : at + size]), names[at : at + size])
+            self._encoder.encode(pixels[at : at + size], names[at : at + size])
             for at in range(0, len(draws), size)
         ]
         return torch.cat(parts).to(torch.float32)

@@ -8,7 +8,7 @@ one window late, so every rank sees a stop at the same window and leaves at the 
 import math
 import time
 from collections import deque
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,23 +18,18 @@ from torch import Tensor
 
 from sdcore.runs import requests
 from sdcore.text import clean_line
-from sdcore.train.batches import Batches
+from sdcore.train.ahead import Ahead, passes_ahead
 from sdcore.train.checkpoint import Progress
-from sdcore.train.ema import Ema
 from sdcore.train.keeping import Keeper
+from sdcore.train.kit import Kit
 from sdcore.train.late import LateReader
-from sdcore.train.optimizing import Updater
 from sdcore.train.outcome import NonFiniteError
-from sdcore.train.parts import Part
-from sdcore.train.plan import Plan
 from sdcore.train.randomness import Stream, generator, micro_positions
-from sdcore.train.samples import Sampler, View
+from sdcore.train.samples import View
 from sdcore.train.session import Job
-from sdcore.train.step import Objective, predictor
+from sdcore.train.step import predictor
 from sdcore.train.timesteps import BUCKETS, BucketMeans, by_bucket
-from sdcore.train.trackers import Trackers
-from sdcore.train.trainees import Trainee
-from sdcore.train.validating import Validation, Validator
+from sdcore.train.validating import Validation
 from sdcore.units import count
 
 _POLL = 0.25  # s between two looks at requests/
@@ -54,33 +49,6 @@ class Note(NamedTuple):
     skipped: int
     estimate: float | None  # Prodigy's, before it
     validation: Validation | None  # of the weights it left, where it was due
-
-
-@dataclass(frozen=True, slots=True)
-class Kit:
-    """The parts a loop works with, all on their device.
-
-    Attributes:
-        net: What predicts, as it is called: wrapped, with several processes.
-        trainee: What is trained, without the wrapper.
-        parts: What a checkpoint is made of.
-        fingerprint: Of the data, for checkpoints.
-        dropout: Whether ``net`` draws random numbers of its own.
-    """
-
-    plan: Plan
-    batches: Batches
-    net: torch.nn.Module
-    trainee: Trainee
-    objective: Objective
-    updater: Updater
-    ema: Ema | None
-    sampler: Sampler | None
-    validator: Validator | None
-    trackers: Trackers
-    parts: tuple[Part, ...]
-    fingerprint: str
-    dropout: bool
 
 
 @dataclass
@@ -107,6 +75,7 @@ class Loop:
     _polled: float = -math.inf
     _asked: frozenset[str] = frozenset()
     _overflows: int = 0
+    _ahead: Ahead = field(init=False)
     _told_refusal: bool = False
     _spread: Tensor = field(init=False)
     _clock: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_SPEED_WINDOWS))
@@ -123,6 +92,13 @@ class Loop:
         Raises:
             NonFiniteError: The loss or the gradients are not finite.
         """
+        stride = self.job.world.size * self.job.spec.train_batch_size
+        passes = passes_ahead(self.job.world.device)
+        self._ahead = Ahead(self.kit.batches, stride, passes)
+        with closing(self._ahead):
+            return self._train()
+
+    def _train(self) -> bool:
         self._enter_training()
         late = 0  # the first loss is told at once, the others when the next step is on its way
         while self.step < self.kit.plan.steps:
@@ -174,7 +150,7 @@ class Loop:
         positions = micro_positions(
             self.samples, micro, job.world.rank, job.world.size, job.spec.train_batch_size
         )
-        batch = self.kit.batches.at(positions)
+        batch = self._ahead.take(positions)
         if self.kit.dropout:
             source = generator(self.kit.plan.seed, Stream.DROPOUT, positions[0])
             torch.manual_seed(int(source.integers(1 << 62)))

@@ -55,6 +55,11 @@ class TensorRecords:
         if in_memory:
             self._memory = self._read(range(len(places)))
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of each."""
+        return self._shape
+
     def take(self, slots: Sequence[int]) -> Tensor:
         """Return a copy of the tensors of ``slots``, (N, *shape), on the CPU."""
         if self._memory is not None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from sdcore.data import BadImageError
 from sdcore.runs.events import BucketsFilled
-from sdcore.train import batches, loop
+from sdcore.train import ahead, loop
 from sdcore.train.latefaults import Found, LateFaults
 from sdcore.train.latents import Draw
 from support.tiny_model import make_shapes
@@ -39,15 +39,15 @@ def shapes(tmp_path: Path) -> Path:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[int], tuple[int, ...]]]:
     """Collect the positions of each forward pass and the latent rows and columns it sees."""
     passes: list[tuple[list[int], tuple[int, ...]]] = []
-    inner = batches.Batches.at
+    inner = ahead.Ahead.take
 
-    def at(self: Any, positions: Any) -> Any:
+    def take(self: Any, positions: Any) -> Any:
         batch = inner(self, positions)
         passes.append((list(positions), tuple(batch.moments.shape[2:])))
         assert batch.noise.shape == batch.posterior.shape
         return batch
 
-    monkeypatch.setattr(batches.Batches, "at", at)
+    monkeypatch.setattr(ahead.Ahead, "take", take)
     return passes
 
 

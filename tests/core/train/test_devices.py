@@ -32,9 +32,7 @@ def test_a_host_without_page_locked_memory_trains_on_and_is_told_of(
         raise RuntimeError(REFUSED)
 
     monkeypatch.setattr(Tensor, "pin_memory", refused)
-    monkeypatch.setattr(
-        Batches, "_mover", lambda self: lambda tensor: self.locks.locked(tensor).to(self.device)
-    )
+    monkeypatch.setattr(Batches, "_held", lambda self, tensor: self.locks.locked(tensor))
     plain = train(out="plain")
     assert plain.code == 0, plain.err
     assert len(tries) == 1, "each further try would cost time"

@@ -180,6 +180,15 @@ class Slurm:
         os.kill(self.pids.pop(name), signal.SIGKILL)
         (self.folder / f"{name}.pid").unlink()
 
+    @contextlib.contextmanager
+    def hanging(self, name: str) -> Iterator[None]:
+        """Have a daemon take connections and answer none."""
+        os.kill(self.pids[name], signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pids[name], signal.SIGCONT)
+
     def environment(self, changes: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return that of the user."""
         kept = {n: v for n, v in os.environ.items() if not n.startswith(("SLURM_", "SDTUI_"))}

@@ -10,7 +10,8 @@ import pytest
 
 from sdcore.runs.logs import Mask
 from sdcore.runs.paths import RunDir
-from sdcore.runs.status import SILENT_S, read_status
+from sdcore.runs.signs import SILENT_S
+from sdcore.runs.status import read_status
 from sdtui import phrases
 from sdtui.live.hub import Hub, Listener
 from sdtui.live.log_feed import Broken, LogFeed, News, Trouble

@@ -26,6 +26,7 @@ _REASONS = {
     "Dependency": "another job that it depends on",
     "BeginTime": "the time at which it may begin",
     "JobHeldUser": "its release: it is held (scontrol release)",
+    "job requeued in held state": "its release: it was requeued and is held (scontrol release)",
     "JobHeldAdmin": "its release: an administrator holds it",
     "ReqNodeNotAvail": "nodes that are down or reserved",
     "PartitionDown": "its partition, which is down",
@@ -35,6 +36,7 @@ _REASONS = {
     "AssocGrpGRES": "other jobs of this account: it has used its share of GPUs",
     "QOSMaxGRESPerUser": "other jobs of this user: the quality of service allows no more GPUs",
 }
+TAKEN_OFF = "Slurm, which still takes its job off its nodes"
 _NOT_BEGUN = "its job could not begin: perhaps its node does not share this folder, or Python"
 _ENDS = {
     "CANCELLED": "its job was cancelled",

@@ -131,6 +131,10 @@ class RunDir:
         """The job that runs now, or ran last, and its nodes. Writer: supervisor."""
         return self.cluster_folder / "allocation.json"
 
+    def job_log(self, job: str) -> Path:
+        """What ``job`` wrote itself, of all its attempts: normally nothing. Writer: Slurm."""
+        return self.cluster_folder / f"job-{job}.log"
+
     def job_end(self, job: str) -> Path:
         """How the cluster says ``job`` ended, where nobody else could. Writer: any reader."""
         return self.cluster_folder / f"end-{job}.json"

@@ -19,7 +19,8 @@ from sdcore.errors import ExitCode
 from sdcore.runs import jobs, locks
 from sdcore.runs.fields import Fields, read_fields
 from sdcore.runs.files import last_records
-from sdcore.runs.paths import FORMAT, RunDir, step_folders, step_of
+from sdcore.runs.paths import FORMAT, RunDir, step_of
+from sdcore.runs.signs import inside, last_sign, newest_checkpoints, silent_since, total_steps
 from sdcore.runs.spans import age, boot_id, eta, span
 
 State = Literal[
@@ -34,7 +35,6 @@ _CODES: dict[str, ExitCode] = {
     "interrupted": ExitCode.LOST,
 }
 _NEWER = "written by a newer sdtui; update sdtui to read it in full"
-SILENT_S = 600.0  # without a step, an event or a line of log, a run may hang
 _LOCK_UNREADABLE = "its lock cannot be read, so how it is doing is not known"
 _QUIET_S, _QUIET_STEPS = 60.0, 20  # without a step for both, steps have stopped coming
 
@@ -149,7 +149,7 @@ def _read(run: RunDir, now: float) -> Status:
     except OSError:
         held = None
     if held:
-        return _living(run, now)
+        return _leaving(run, now) or _living(run, now)
     job = jobs.look(run)
     if job is not None:
         return _of_job(run, job, now)
@@ -194,8 +194,8 @@ def _finished(run: RunDir, ended: Fields) -> Status:
         cause=ended.text("cause"),
         code=ended.whole("code"),
         signal_name=ended.text("signal_name"),
-        checkpoint=_inside(run, ended.raw("checkpoint")),
-        pipeline=_inside(run, ended.raw("pipeline")),
+        checkpoint=inside(run, ended.raw("checkpoint")),
+        pipeline=inside(run, ended.raw("pipeline")),
         peak_gpu_memory=ended.whole("peak_gpu_memory"),
         peak_rss=ended.whole("peak_rss"),
         last_lines=ended.texts("last_lines"),
@@ -221,7 +221,7 @@ def _living(run: RunDir, now: float) -> Status:
         state=phase,
         reason=reason,
         since=state.moment("since"),
-        silent_since=_silent_since(run, now) if phase == "running" else None,
+        silent_since=silent_since(run, now) if phase == "running" else None,
         attempt=attempt,
         stop_step=state.text("step") if phase == "stopping" else None,
         deadline=state.moment("deadline") if phase == "stopping" else None,
@@ -239,21 +239,50 @@ def _of_job(run: RunDir, job: jobs.JobView, now: float) -> Status:
     ended = read_fields(run.exit)
     if ended is not None:
         return _finished(run, ended)
+    again = _between(run)
     if job.verdict == "gone":
+        if again is not None and job.slurm in {"COMPLETED", "FAILED"}:
+            kept = f"{again.text('reason')}; its job did not go back to the queue"
+            return replace(_finished(run, again), reason=kept, job=job.job, nodes=job.nodes)
         code = ExitCode.OUT_OF_MEMORY if job.slurm == "OUT_OF_MEMORY" else ExitCode.LOST
         lost = replace(_lost(run), reason=job.why, exit_code=int(code))
         return replace(lost, job=job.job, nodes=job.nodes)
     seen = replace(_living(run, now), job=job.job, nodes=job.nodes)
-    if job.verdict == "queued" or (job.verdict == "unknown" and not run.state.exists()):
-        what = job.why if job.verdict == "queued" else f"news of its job: {job.why}"
-        waits = replace(seen, state="queued", waiting_for=what, reason=None, gpus=(), phase=None)
-        waits = replace(waits, started=None, elapsed=None, eta_s=None, silent_since=None)
-        return waits if job.verdict == "queued" else replace(waits, reason=jobs.LAST_KNOWN)
+    leaves = again is not None and job.slurm == "COMPLETING"
+    silent = job.verdict == "unknown" and (again is not None or not run.state.exists())
+    if job.verdict == "queued" or leaves or silent:
+        what = f"news of its job: {job.why}" if silent else jobs.TAKEN_OFF if leaves else job.why
+        waits = _waiting(seen, what)
+        return replace(waits, reason=jobs.LAST_KNOWN) if silent else waits
     if job.verdict == "unknown":
         return replace(seen, reason=f"{jobs.LAST_KNOWN}: {job.why}", eta_s=None)
     if job.verdict == "ending" or job.slurm == "COMPLETING":
         return replace(seen, state="stopping", reason=job.why)
     return replace(seen, reason=job.why or seen.reason)
+
+
+def _waiting(seen: Status, what: str | None) -> Status:
+    waits = replace(seen, state="queued", waiting_for=what, reason=None, gpus=(), phase=None)
+    return replace(waits, started=None, elapsed=None, eta_s=None, silent_since=None)
+
+
+def _leaving(run: RunDir, now: float) -> Status | None:
+    """Tell of a job's attempt that is over while its supervisor sees to what comes next."""
+    if _between(run) is None:
+        return None
+    state, began = read_fields(run.state) or Fields(None), read_fields(run.allocation)
+    if began is None or began.whole("attempt") != state.whole("attempt"):
+        return None
+    seen = _living(run, now)
+    if state.text("phase") == "queued":
+        return _waiting(seen, jobs.TAKEN_OFF)
+    return replace(seen, state="stopping", attempt=seen.attempt - 1)
+
+
+def _between(run: RunDir) -> Fields | None:
+    """Return how the last attempt ended, where ``state.json`` is still its own."""
+    state = read_fields(run.state)
+    return read_fields(run.earlier_exit(state.whole("attempt") or 1)) if state else None
 
 
 def _lost(run: RunDir) -> Status:
@@ -276,7 +305,7 @@ def _lost(run: RunDir) -> Status:
     )
     seen = _with_progress(run, lost)
     # The last sign of life stands in for the end, which nobody saw.
-    end = _last_sign(run)
+    end = last_sign(run)
     return replace(
         seen, since=end, ended=end, elapsed=span(started, end), eta_s=None,
         images_per_s=None, it_per_s=None,
@@ -317,8 +346,8 @@ def _with_progress(run: RunDir, status: Status, now: float | None = None) -> Sta
     mine = [line for line in lines if line.whole("attempt") == status.attempt]
     last = (mine or [Fields(None)])[-1]
     rank = read_fields(run.rank(0)) or Fields(None)
-    total = last.whole("total") or _total(run, rank)
-    checkpoint = _inside(run, rank.raw("checkpoint")) or next(_newest(run), None)
+    total = last.whole("total") or total_steps(run, rank)
+    checkpoint = inside(run, rank.raw("checkpoint")) or next(newest_checkpoints(run), None)
     step = last.whole("step")
     if step is None and rank.whole("attempt") in {None, status.attempt}:
         step = rank.whole("step")
@@ -352,38 +381,3 @@ def _if_quiet(status: Status, lines: list[Fields], now: float) -> Status:
     words = None if status.silent_since else f"no step for {quiet / 60:.0f} min"
     reason = status.reason or words
     return replace(status, eta_s=None, images_per_s=None, it_per_s=None, reason=reason)
-
-
-def _total(run: RunDir, rank: Fields) -> int | None:
-    """Rank 0 knows best; before it speaks the plan does, for a foreign command perhaps not."""
-    return rank.whole("total") or (read_fields(run.launch) or Fields(None)).whole("total_steps")
-
-
-def _newest(run: RunDir) -> "reversed[Path]":
-    try:
-        return reversed(step_folders(run.checkpoints))
-    except OSError:  # rotated away, or the whole run removed, while it was listed
-        return reversed([])
-
-
-def _silent_since(run: RunDir, now: float) -> float | None:
-    heard = _last_sign(run)
-    return heard if heard is not None and now - heard >= SILENT_S else None
-
-
-def _last_sign(run: RunDir) -> float | None:
-    """Return when anything of the training, or its state, was last written."""
-    signs = [_modified(path) for path in (run.metrics, run.events, run.state, run.log)]
-    return max((sign for sign in signs if sign is not None), default=None)
-
-
-def _modified(path: Path) -> float | None:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return None
-
-
-def _inside(run: RunDir, path: str | None) -> Path | None:
-    """Make a path of a record absolute; one that is absolute lies outside the run."""
-    return None if path is None else run.root / path

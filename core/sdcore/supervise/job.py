@@ -28,18 +28,19 @@ from sdcore.runs.files import last_records, write_json
 from sdcore.runs.paths import FORMAT, RunDir, home
 from sdcore.supervise import ends
 from sdcore.supervise.devices import NO_GPUS, Devices, given_gpus
+from sdcore.supervise.fate import TAKEN_OFF, TIME_LIMIT, Course, Fate, Inquiry
 from sdcore.supervise.outcome import OUTSIDE, Outcome, of_error
 from sdcore.supervise.prctl import become_subreaper, die_with, set_name
 from sdcore.supervise.ready import Ready
 from sdcore.supervise.record import say
 from sdcore.supervise.supervisor import Supervisor
 
-# Who wished the end, for the record: the signal before the limit, and one to everything.
-TIME_LIMIT, SIGTERM = "Slurm's time limit", "SIGTERM"
-_TAKEN_OFF = "Slurm, which takes the job off its nodes"
+SIGTERM = "SIGTERM"  # who wished the end, for the record, when it was nobody by name
 _LOCK_S = 20.0  # the client that submitted may hold the lock for a moment more
 _LOOK_S = 5.0
 _NO_ORDER = 78  # EX_CONFIG
+# How long a controller that is away is waited for, and how often it is asked to requeue.
+_ANSWER_S, _TRIES = 300.0, 3
 
 
 class JobSupervisor(Supervisor):
@@ -57,6 +58,7 @@ class JobSupervisor(Supervisor):
         self._order, self._given, self.code = order, given, 0
         self._limit_near = self._limit_told = False
         self._look_at = 0.0
+        self._inquiry = Inquiry(given.job, given.restarts, run.job_log(given.job))
         signal.signal(signal.SIGUSR2, self._note_limit)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
 
@@ -95,49 +97,93 @@ class JobSupervisor(Supervisor):
 
     def _settle(self, record: dict[str, Any], outcome: Outcome) -> None:
         record = {**record, "job": self._given.job, "nodes": self._given.node_list}
-        # Before a preemption Slurm signals the steps alone: then nobody asked us.
-        why = (self._ladder.by or SIGTERM) if outcome.state == "stopped" else None
-        if why == SIGTERM:
-            why, record = self._who_ended_it(record)
-        if why in {TIME_LIMIT, _TAKEN_OFF} and self._goes_back(record):
+        if outcome.state != "done" and self._goes_on(record, outcome):
             return
         self.code = int(outcome.exit_code)
         super()._settle(record, outcome)
         with suppress(OSError):  # secrets are in it; a resume writes it anew
             self._run.order.unlink()
 
-    def _who_ended_it(self, record: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
-        """Tell a job that is taken off its nodes for another from one that was cancelled."""
-        job = calls.state_of(self._given.job)
-        if job is not None and job.state == "RUNNING":
-            return _TAKEN_OFF, {**record, "reason": _by(_TAKEN_OFF, record)}
-        by = TIME_LIMIT if job is not None and job.reason == "TimeLimit" else "scancel"
-        return None, {**record, "reason": _by(by, record)}
+    def _goes_on(self, record: dict[str, Any], outcome: Outcome) -> bool:
+        """Say whether a later attempt of the job goes on; else complete the reason of the end."""
+        # Before a preemption Slurm signals the steps alone: then nobody asked us.
+        by = (self._ladder.by or SIGTERM) if outcome.state == "stopped" else None
+        fate = Fate(Course.RUNNING, TIME_LIMIT)
+        if by not in {None, SIGTERM, TIME_LIMIT}:
+            return False
+        if by == SIGTERM:
+            # First of all: Slurm may take long to answer, and soon kills what it told to end.
+            self._keep({**record, "reason": _by(TAKEN_OFF, record)})
+            fate = self._inquiry.look()
+        elif by is None:
+            # Ranks fail when a node, or their neighbours, are taken from them.
+            fate = self._inquiry.look()
+            if fate.course is not Course.BACK:
+                return False
+            record["reason"] += f"; its job was ended by {fate.by}"
+        record["reason"] = _by(fate.by, record)
+        goes = fate.course is not Course.OVER and self._goes_back(record, fate)
+        if not goes:
+            self._run.earlier_exit(self._plan.attempt).unlink(missing_ok=True)
+        return goes
 
-    def _goes_back(self, record: dict[str, Any]) -> bool:
-        """Send the job back to the queue; say whether it goes, and in ``record`` why not."""
+    def _keep(self, record: dict[str, Any]) -> str | None:
+        """Write down how this attempt ended, as one of several; return why that failed."""
+        try:
+            write_json(self._run.earlier_exit(self._plan.attempt), record)
+        except OSError as error:
+            return error.strerror or str(error)
+        return None
+
+    def _goes_back(self, record: dict[str, Any], fate: Fate) -> bool:
+        """See the job back in the queue; say whether it goes, and in ``record`` why not."""
         if self._given.restarts >= self._order.restarts:
             if self._order.restarts:
                 record["reason"] += f"; it was restarted {self._given.restarts} times, as often as "
                 record["reason"] += "cluster.restarts allows"
+            if fate.course is Course.BACK:
+                calls.cancel(self._given.job)  # else it waits, and begins, for nothing
             return False
-        kept = self._run.earlier_exit(self._plan.attempt)
-        try:
-            write_json(kept, record)
-        except OSError as error:
-            record["reason"] += f"; it did not go back to the queue: {error.strerror}"
+        trouble = self._keep(record)
+        if trouble is not None and fate.course is not Course.BACK:
+            record["reason"] += f"; it did not go back to the queue: {trouble}"
             return False
         self._state.enter("queued", f"back to the queue: {record['reason']}")
-        refused = calls.requeue(self._given.job)
-        if refused is not None:
-            record["reason"] += f"; it could not go back to the queue: {refused}"
-            kept.unlink()
+        refused = self._requeue(record, fate)
+        record["reason"] += refused or ""
         return refused is None
+
+    def _requeue(self, record: dict[str, Any], fate: Fate) -> str | None:
+        """Send the job back unless Slurm did; return why it does not go, in words to add."""
+        refused = None
+        for _ in range(_TRIES):
+            if fate.course is Course.UNKNOWN:
+                fate = self._inquiry.wait(_ANSWER_S, self._is_wished)
+            if fate.course is Course.RUNNING:
+                refused = calls.requeue(self._given.job)
+                if refused is None:
+                    return None
+                fate = self._inquiry.look()
+            if fate.course is not Course.RUNNING:
+                break
+        if self._is_wished():
+            self._take_wishes_away()
+            return "; it did not go back to the queue: its end was wished"
+        if fate.course is Course.OVER:
+            record["reason"] = _by(fate.by, record)
+            return ""
+        if fate.course is Course.RUNNING:
+            return f"; it could not go back to the queue: {refused}"
+        return None  # where Slurm does not answer, whoever asks it next sees what it does
+
+    def _is_wished(self) -> bool:
+        return bool(self._wishes())
 
 
 def _by(who: str, record: dict[str, Any]) -> str:
     """Return the reason of an end with the name of who wished it."""
-    return re.sub(f"stopped by ({SIGTERM}|{OUTSIDE})", f"stopped by {who}", str(record["reason"]))
+    found = f"stopped by ({SIGTERM}|{OUTSIDE}|{TAKEN_OFF})"
+    return re.sub(found, f"stopped by {who}", str(record["reason"]))
 
 
 def sampled(run: RunDir) -> list[str]:

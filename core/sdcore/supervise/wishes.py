@@ -9,11 +9,14 @@ from typing import Any
 from sdcore.cluster import calls
 from sdcore.errors import ExitCode
 from sdcore.runs import locks, requests
+from sdcore.runs.fields import Fields, read_fields
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import Status, read_status
 from sdcore.supervise.ends import write_end
 from sdcore.supervise.evidence import newest_checkpoint
 from sdcore.supervise.outcome import Outcome
+
+_LOCK_S = 5.0  # a supervisor whose job goes back to the queue still writes that down
 
 
 def ask_end(run: RunDir, kind: requests.Kind, by: str, **details: Any) -> bool:
@@ -41,9 +44,10 @@ def ask_end(run: RunDir, kind: requests.Kind, by: str, **details: Any) -> bool:
 
 def _cancel(run: RunDir, status: Status, job: str, by: str) -> None:
     # Only while it waits: a job that began meanwhile reads the wish itself.
-    if not calls.cancel_waiting(job):
+    began = (read_fields(run.allocation) or Fields(None)).whole("restarts")
+    if not calls.cancel_waiting(job, began):
         return
-    lock = locks.take(run.lock, patience=2.0)
+    lock = locks.take(run.lock, patience=_LOCK_S)
     if lock is None:
         return  # it had begun after all
     try:

@@ -10,6 +10,7 @@ from sdcore.supervise import procs
 from support.commands import Answer, procs_of
 from support.slurm import Slurm
 
+TWO = {"nodes": 2}
 FAKE = Path(__file__).parents[2] / "support" / "fake_launcher"
 
 
@@ -32,6 +33,13 @@ def write_task(folder: Path, *, command: str | None = None, cluster: dict[str, A
     path = folder / "task.toml"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def spread(folder: Path, model: Path, data: Path) -> Path:
+    """Write a task of two nodes with two processes each."""
+    mounts = {"/mnt/model": model, "/mnt/dataset": data}
+    return write_task(folder, cluster=TWO, gpu={"processes": 2}, mounts=mounts, resolution=32,
+                      report_to="none")  # fmt: skip
 
 
 class Run:

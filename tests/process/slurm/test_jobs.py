@@ -4,21 +4,13 @@ import os
 import signal
 from pathlib import Path
 
-from process.slurm.runs import FAKE, Run, write_task
+from process.slurm.runs import FAKE, TWO, Run, spread, write_task
 from sdcore.runs.files import read_json
 from sdcore.runs.paths import RunDir
 from sdcore.supervise import procs
 from support.slurm import Slurm
 
-TWO = {"nodes": 2}
 WAITS = 'trap "echo told; exit 7" TERM; echo begun; while :; do sleep 0.1; done'
-
-
-def spread(folder: Path, model: Path, data: Path) -> Path:
-    """Write a task of two nodes with two processes each."""
-    mounts = {"/mnt/model": model, "/mnt/dataset": data}
-    return write_task(folder, cluster=TWO, gpu={"processes": 2}, mounts=mounts, resolution=32,
-                      report_to="none")  # fmt: skip
 
 
 def test_what_slurm_would_not_take_is_refused_in_its_words(slurm: Slurm, tmp_path: Path) -> None:
@@ -166,27 +158,6 @@ def test_a_lost_batch_step_is_saved_and_goes_back_to_the_queue(
     assert first["state"] == "stopped"
     assert first["reason"].startswith("stopped by Slurm, which takes the job off its nodes")
     assert slurm.sdtui("stop", "last").code == 0
-
-
-def test_a_run_that_makes_room_for_another_job_saves_and_comes_back(
-    slurm: Slurm, model: Path, data: Path, tmp_path: Path
-) -> None:
-    """Before a preemption Slurm signals the steps alone: their end looks like somebody's wish."""
-    run = Run.submit(slurm, spread(tmp_path, model, data), fake=True)
-    run.until_ranks(4)
-    job = slurm.run("sbatch", "--parsable", "--partition=first", "--nodes=2", "--exclusive",
-                    "--output=/dev/null", "--wrap=sleep 0.5").out.strip()  # fmt: skip
-    run.until_state("queued")
-    first = read_json(run.dir.earlier_exit(1)) or {}
-    assert first["reason"].startswith("stopped by Slurm, which takes the job off its nodes")
-    slurm.until(lambda: slurm.run("squeue", "-h", "-j", job, "-o", "%T").out == "")
-    run.until_ranks(4, attempt=2)
-    # SIGTERM at once: srun would kill its step for it, and no rank could save.
-    assert slurm.sdtui("stop", "last", "--now").code == 0
-    assert (read_json(run.dir.exit) or {})["attempt"] == 2
-    ranks = [read_json(run.dir.rank(number)) or {} for number in range(4)]
-    assert [rank["outcome"] for rank in ranks] == ["stopped"] * 4
-    run.until_gone()
 
 
 def test_an_exported_batch_file_trains_without_sdtui(

@@ -1,7 +1,8 @@
 """Starts ranks as torch elastic does: each in a session of its own, all ended when one is.
 
-A rank writes its rank file and a metrics line, and leaves with code 4 when a stop is asked for;
-with another rank dead it cannot agree with it on that, and fails.
+A rank writes its rank file and a metrics line, and leaves with code 4 when a stop is asked for,
+of which rank 0 leaves a checkpoint; with another rank dead it cannot agree with it on that, and
+fails.
 """
 
 import json
@@ -16,9 +17,10 @@ RUN = Path(os.environ["SDTUI_RUN_DIR"])
 ATTEMPT = int(os.environ["SDTUI_ATTEMPT"])
 
 
-def rank_file(rank: int, outcome: str, reason: str = "") -> None:
+def rank_file(rank: int, outcome: str, reason: str = "", checkpoint: str | None = None) -> None:
     record = {"rank": rank, "pid": os.getpid(), "attempt": ATTEMPT, "outcome": outcome, "step": 1,
-              "total": 9, "reason": reason, "node": os.environ["SLURMD_NODENAME"]}  # fmt: skip
+              "total": 9, "reason": reason, "node": os.environ["SLURMD_NODENAME"],
+              "checkpoint": checkpoint}  # fmt: skip
     path = RUN / "ranks" / f"rank-{rank}.json"
     temporary = path.with_suffix(".new")
     temporary.write_text(json.dumps(record))
@@ -38,8 +40,15 @@ def be_rank(rank: int) -> int:
     if any(is_dead(path) for path in (RUN / "ranks").glob("rank-*.json")):
         rank_file(rank, "failed", "another process of this run ended first (gloo)")
         return 1
-    rank_file(rank, "stopped")
+    rank_file(rank, "stopped", checkpoint=save() if rank == 0 else None)
     return 4
+
+
+def save() -> str:
+    folder = RUN / "output" / "checkpoints" / f"step-{ATTEMPT}"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    return str(folder.relative_to(RUN))
 
 
 def is_dead(path: Path) -> bool:

@@ -198,12 +198,14 @@ class Slurm:
             "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **(changes or {}),
         }  # fmt: skip
 
-    def run(self, *argv: object, env: Mapping[str, str] | None = None) -> Answer:
+    def run(
+        self, *argv: object, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> Answer:
         """Run a program as the user, to its end."""
         done = subprocess.run(
             [*_as_user(), *map(str, argv)], env=self.environment(env), stdin=subprocess.DEVNULL,
             capture_output=True, text=True, errors="replace", timeout=120, check=False,
-            cwd=self.folder,
+            cwd=cwd or self.folder,
         )  # fmt: skip
         return Answer(done.returncode, done.stdout, done.stderr)
 

@@ -248,7 +248,7 @@ def closing_lines(run: RunDir, status: Status, mask: Mask, width: int | None = N
         first, pairs = f"{status.state}{after}{at}", _broken_off(run, status)
     lines = [first]
     tail = [line for line in status.last_lines if line.strip()][-_LAST_LINES:]
-    if status.state == "failed" and tail:
+    if status.state in {"failed", "interrupted"} and tail:
         lines += ["  the log ends:", *(f"    | {mask(line)}" for line in tail)]
     masked = [(label, mask(words)) for label, words in pairs]
     free = None if width is None else width - 2

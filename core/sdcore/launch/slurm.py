@@ -7,9 +7,11 @@ the number of the node, while with torch's c10d it lands where it likes (measure
 """
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # pydantic: too large for the supervisor in a job
@@ -18,12 +20,19 @@ if TYPE_CHECKING:  # pydantic: too large for the supervisor in a job
 # Whole arguments of a planned command line that an agent replaces by what its node is.
 NODE_RANK, MASTER_ADDR, MASTER_PORT = "{node_rank}", "{master_addr}", "{master_port}"
 
-# ``exec``: the supervisor is the batch step itself, so that --signal=B: reaches it and nothing
-# stands between it and Slurm. USR2 is ignored until it can listen: unhandled it would end the job.
+# ``env.sh``: with --export=NIL a Python that is found through PYTHONPATH or LD_LIBRARY_PATH would
+# not start. ``exec``: the supervisor is the batch step itself, so that --signal=B: reaches it and
+# nothing stands between it and Slurm. USR2 is ignored until it can listen: unhandled it would end
+# the job.
 JOB_SCRIPT = """\
 #!/bin/bash
 # Arguments: the Python to use, the run directory.
 trap '' USR2
+if ! [ -r "$2/cluster/env.sh" ]; then
+  echo "cannot read $2/cluster/env.sh: its run is over, or this node does not share the folder" >&2
+  exit 78
+fi
+. "$2/cluster/env.sh"
 exec "$1" -P -m sdcore.supervise.job "$2"
 """
 
@@ -48,6 +57,13 @@ _MISLEADS = re.compile(
     r"|REMOTE_CWD|WORKING_DIR|TASK_(PROLOG|EPILOG)|NETWORK).*"
     r"|SRUN_.*|PYXIS_.*|PYTHON(PATH|HOME)|LD_(LIBRARY_PATH|PRELOAD)|VIRTUAL_ENV|CONDA_.*"
 )
+# What a Python needs to start at all; it reads the rest from the order by itself.
+_FOR_PYTHON = (
+    "PATH", "HOME", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONPLATLIBDIR",
+    "PYTHONUSERBASE", "PYTHONNOUSERSITE", "PYTHONUTF8", "VIRTUAL_ENV", "CONDA_PREFIX",
+    "CONDA_DEFAULT_ENV", "LANG", "LC_ALL", "LC_CTYPE",
+)  # fmt: skip
+_LISTS = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")
 _FIRST_PORT, _PORTS = 20_000, 20_000  # below those that kernels hand out by themselves
 
 
@@ -115,6 +131,20 @@ def gres_types(told: str) -> list[str]:
 def carried(environ: Mapping[str, str]) -> dict[str, str]:
     """Return what of the submitting shell's environment goes into the job."""
     return {name: v for name, v in environ.items() if not _OF_THE_SHELL.fullmatch(name)}
+
+
+def rooted(env: Mapping[str, str], folder: str) -> dict[str, str]:
+    """Return ``env`` with lists of folders that mean the same in another current folder."""
+
+    def whole(value: str) -> str:
+        return ":".join(str(Path(folder) / e) if e else e for e in value.split(":"))
+
+    return {name: whole(v) if name in _LISTS else v for name, v in env.items()}
+
+
+def for_python(env: Mapping[str, str]) -> str:
+    """Return lines of shell that set what of ``env`` a Python needs to start; no secrets."""
+    return "".join(f"export {n}={shlex.quote(env[n])}\n" for n in _FOR_PYTHON if n in env)
 
 
 def for_tools(environ: Mapping[str, str]) -> dict[str, str]:

@@ -5,12 +5,14 @@ one that is free proves nothing: then Slurm is asked about the job. Where Slurm 
 known state stands, said to be that; a run is never called over because nobody answered.
 """
 
+import os
 import time
 from contextlib import suppress
 from typing import Literal, NamedTuple
 
 from sdcore.runs.fields import Fields, read_fields
 from sdcore.runs.files import write_json
+from sdcore.runs.logs import last_lines
 from sdcore.runs.paths import FORMAT, RunDir
 from sdcore.runs.squeue import WATCH, Answer, Job, ask
 
@@ -37,7 +39,8 @@ _REASONS = {
     "QOSMaxGRESPerUser": "other jobs of this user: the quality of service allows no more GPUs",
 }
 TAKEN_OFF = "Slurm, which still takes its job off its nodes"
-_NOT_BEGUN = "its job could not begin: perhaps its node does not share this folder, or Python"
+_PERHAPS = "perhaps its node does not share this folder, or Python"
+_TOLD = 10  # lines of the job's own output
 _ENDS = {
     "CANCELLED": "its job was cancelled",
     "TIMEOUT": "its job reached its time limit before a save was done",
@@ -62,6 +65,7 @@ class JobView(NamedTuple):
         why: What it waits for, why it is not known, or how it ended.
         nodes: In Slurm's short form.
         slurm: Slurm's own word for its end.
+        said: The end of the job's own output, where that tells why it could not begin.
     """
 
     verdict: Verdict
@@ -69,6 +73,7 @@ class JobView(NamedTuple):
     why: str | None = None
     nodes: str | None = None
     slurm: str | None = None
+    said: tuple[str, ...] = ()
 
 
 def look(run: RunDir) -> JobView | None:
@@ -85,11 +90,13 @@ def look(run: RunDir) -> JobView | None:
     kept = read_fields(run.job_end(job))
     if kept is not None:
         state, reason = kept.text("state") or "", kept.text("reason") or ""
-        return _gone(job, state, reason, kept.text("nodes"), begun=run.allocation.exists())
+        return _gone(run, job, state, reason, kept.text("nodes"))
     found = WATCH.look(job)
     if isinstance(found, Answer):
         return JobView("unknown", job, found.trouble)
     if found is None:
+        if record.text("host") == os.uname().nodename:  # elsewhere another Slurm may be asked
+            forget_order(run)
         return JobView("gone", job, f"Slurm no longer knows its job {job}, and nobody saw its end")
     return _judge(run, found)
 
@@ -104,16 +111,28 @@ def _judge(run: RunDir, job: Job) -> JobView:
     with suppress(OSError):  # Slurm forgets a job in minutes; a full disk only costs the reason
         record = {"format": FORMAT, "job": job.id, "state": job.state, "reason": job.reason}
         write_json(run.job_end(job.id), {**record, "nodes": job.nodes, "end": job.end})
-    begun = run.allocation.exists()
-    return _gone(job.id, job.state, job.reason, job.nodes or None, begun=begun)
+        forget_order(run)
+    return _gone(run, job.id, job.state, job.reason, job.nodes or None)
 
 
-def _gone(job: str, state: str, reason: str, nodes: str | None, *, begun: bool) -> JobView:
+def forget_order(run: RunDir) -> None:
+    """Remove what the client left for the job, with its secrets: the run is over."""
+    for path in (run.order, run.environment):
+        with suppress(OSError):
+            path.unlink()
+
+
+def _gone(run: RunDir, job: str, state: str, reason: str, nodes: str | None) -> JobView:
     words = _ENDS.get(state, f"its job ended ({state.lower() or 'unknown'})")
     told = f": {reason}" if reason and reason not in {"None", state} else ""
-    if state in {"COMPLETED", "FAILED"}:
-        words = "its supervisor ended without a record" if begun else _NOT_BEGUN
-    return JobView("gone", job, f"{words} (Slurm: job {job} {state}{told})", nodes, state)
+    said: tuple[str, ...] = ()
+    if state in {"COMPLETED", "FAILED"} and run.allocation.exists():
+        words = "its supervisor ended without a record"
+    elif state in {"COMPLETED", "FAILED"}:
+        said = last_lines(run.job_log(job), _TOLD)
+        words = f"its job could not begin: {said[-1] if said else _PERHAPS}"
+    why = f"{words} (Slurm: job {job} {state}{told})"
+    return JobView("gone", job, why, nodes, state, said)
 
 
 def waiting_words(job: Job) -> str:

@@ -15,6 +15,7 @@ from sdcore.text import clean, last_overwrite
 
 _BLOCK = 1 << 16
 _LONGEST = 1 << 16  # bytes of a line without end; beyond, it is shown in pieces
+_LONGEST_SHOWN = 300  # characters of a line that is quoted
 _MASKED = "***"
 _MIN_SECRET = 6  # characters; TOKENIZERS_PARALLELISM=false must not riddle the log
 # How accelerate ends after a failed trainer: with one process, and with several, of which it then
@@ -151,6 +152,18 @@ def shown_line(line: bytes, mask: Mask) -> str:
     """Return what a person sees of one raw line: its last overwrite, clean, without secrets."""
     text = clean(last_overwrite(line.decode("utf-8", errors="replace")))
     return mask(text)  # after cleaning: an escape inside must not hide it
+
+
+def last_lines(path: Path, lines: int) -> tuple[str, ...]:
+    """Return the last ``lines`` lines of a short log that say anything, clean."""
+    try:
+        with open_plain(path) as file:
+            file.seek(start_of_tail(path, 2 * lines))
+            chunk = file.read(_BLOCK)
+    except OSError:
+        return ()
+    shown = (shown_line(line, Mask()).strip() for line in chunk.split(b"\n"))
+    return tuple(line[:_LONGEST_SHOWN] for line in shown if line)[-lines:]
 
 
 def start_of_tail(path: Path, lines: int) -> int:

@@ -127,6 +127,11 @@ class RunDir:
         return self.cluster_folder / "order.json"
 
     @property
+    def environment(self) -> Path:
+        """What of that a Python needs to start, for the job's shell, 0600. Writer: launcher."""
+        return self.cluster_folder / "env.sh"
+
+    @property
     def allocation(self) -> Path:
         """The job that runs now, or ran last, and its nodes. Writer: supervisor."""
         return self.cluster_folder / "allocation.json"

@@ -242,10 +242,13 @@ def _of_job(run: RunDir, job: jobs.JobView, now: float) -> Status:
     again = _between(run)
     if job.verdict == "gone":
         if again is not None and job.slurm in {"COMPLETED", "FAILED"}:
-            kept = f"{again.text('reason')}; its job did not go back to the queue"
+            kept = f"{again.text('reason')}; its job did not begin again"
             return replace(_finished(run, again), reason=kept, job=job.job, nodes=job.nodes)
         code = ExitCode.OUT_OF_MEMORY if job.slurm == "OUT_OF_MEMORY" else ExitCode.LOST
         lost = replace(_lost(run), reason=job.why, exit_code=int(code))
+        if job.said and job.job is not None:
+            remedy = f"read {run.job_log(job.job)}, then run: sdtui resume {run.id}"
+            lost = replace(lost, last_lines=job.said, remedy=remedy)
         return replace(lost, job=job.job, nodes=job.nodes)
     seen = replace(_living(run, now), job=job.job, nodes=job.nodes)
     leaves = again is not None and job.slurm == "COMPLETING"

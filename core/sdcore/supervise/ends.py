@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sdcore.errors import ExitCode
 from sdcore.runs.files import write_json
+from sdcore.runs.jobs import forget_order
 from sdcore.runs.paths import FORMAT, RunDir, step_of
 from sdcore.supervise.evidence import newest_checkpoint
 from sdcore.supervise.outcome import Outcome
@@ -24,7 +25,10 @@ def put_away(run: RunDir, attempt: int, reason: str) -> None:
 
 
 def write_end(run: RunDir, outcome: Outcome, attempt: int) -> None:
-    """Write ``exit.json`` of an attempt that had no supervisor, or none that could begin."""
+    """Write ``exit.json`` of an attempt that had no supervisor, or none that could begin.
+
+    On a cluster nothing of its job goes on then, so what was left for it is removed.
+    """
     checkpoint = newest_checkpoint(run, ())
     record = {
         "format": FORMAT, "state": outcome.state, "exit_code": int(outcome.exit_code),
@@ -33,3 +37,4 @@ def write_end(run: RunDir, outcome: Outcome, attempt: int) -> None:
         "last_step": step_of(Path(checkpoint)) if checkpoint else None,
     }  # fmt: skip
     write_json(run.exit, record)
+    forget_order(run)

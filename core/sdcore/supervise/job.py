@@ -12,7 +12,6 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -25,6 +24,7 @@ from sdcore.launch.order import Order
 from sdcore.launch.plan import LaunchPlan
 from sdcore.runs import locks, requests
 from sdcore.runs.files import last_records, write_json
+from sdcore.runs.jobs import forget_order
 from sdcore.runs.paths import FORMAT, RunDir, home
 from sdcore.supervise import ends
 from sdcore.supervise.devices import NO_GPUS, Devices, given_gpus
@@ -101,8 +101,7 @@ class JobSupervisor(Supervisor):
             return
         self.code = int(outcome.exit_code)
         super()._settle(record, outcome)
-        with suppress(OSError):  # secrets are in it; a resume writes it anew
-            self._run.order.unlink()
+        forget_order(self._run)  # secrets are in it; a resume writes it anew
 
     def _goes_on(self, record: dict[str, Any], outcome: Outcome) -> bool:
         """Say whether a later attempt of the job goes on; else complete the reason of the end."""
@@ -203,6 +202,9 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     run, given = RunDir(Path(argv[0])), slurm.Allocation.of(environ)
     parent = os.getppid()
     order = Order.read(run.order)
+    if run.exit.exists():  # whoever wrote it was killed before it could clear up
+        forget_order(run)
+        order = None
     if order is None:
         sys.stderr.write(f"run {run.id} is over: there is nothing left to do\n")
         return _NO_ORDER
@@ -256,9 +258,8 @@ def _too_often(run: RunDir, order: Order, given: slurm.Allocation, attempt: int)
     reason = f"Slurm restarted its job {given.restarts} times; cluster.restarts allows "
     reason += f"{order.restarts}"
     remedy = f"sdtui resume {run.id}"
-    if not run.exit.exists():
-        outcome = Outcome("interrupted", ExitCode.LOST, "guard_lost", reason, remedy)
-        ends.write_end(run, outcome, attempt)
+    outcome = Outcome("interrupted", ExitCode.LOST, "guard_lost", reason, remedy)
+    ends.write_end(run, outcome, attempt)
     return int(ExitCode.LOST)
 
 

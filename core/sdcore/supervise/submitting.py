@@ -3,13 +3,14 @@
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from sdcore.cluster.submission import sbatch_options, submit
 from sdcore.errors import SdError, UsageError
 from sdcore.launch.order import Order
 from sdcore.launch.plan import LaunchPlan
-from sdcore.launch.slurm import JOB_SCRIPT, carried
+from sdcore.launch.slurm import JOB_SCRIPT, carried, for_python, rooted
 from sdcore.runs.files import write_bytes, write_json
 from sdcore.runs.paths import FORMAT, RunDir, make_private
 from sdcore.runs.status import read_status
@@ -35,26 +36,35 @@ def submit_run(run: RunDir, task: TaskSpec, plan: LaunchPlan, again: list[str]) 
     """
     assert task.cluster is not None, "asked only for a task of a cluster"
     spec = task.cluster
+    env = rooted(carried(os.environ), _here())
     order = Order(
-        plan, again, carried(os.environ), spread=task.spread, ranks=task.gpu.ranks,
+        plan, again, env, spread=task.spread, ranks=task.gpu.ranks,
         restarts=spec.restarts, grace_s=spec.grace_s,
     )  # fmt: skip
     make_private(run.cluster_folder)
     write_json(run.order, order.to_record())
+    write_bytes(run.environment, os.fsencode(for_python(env)))
     write_bytes(run.cluster_folder / "job.sh", JOB_SCRIPT.encode())
     record: dict[str, Any] = {
         "format": FORMAT, "engine": spec.engine, "job": None, "name": f"sdtui-{run.id}",
         "nodes": spec.nodes, "attempt": plan.attempt, "submitted": time.time(),
+        "host": os.uname().nodename,
     }  # fmt: skip
     run.allocation.unlink(missing_ok=True)  # of an earlier job
     write_json(run.cluster, record)
     try:
         job = submit(run, sbatch_options(task, run), [sys.executable, str(run.root)])
     except SdError as error:
-        run.order.unlink()
         write_end(run, of_error(error), plan.attempt)
         raise
     write_json(run.cluster, {**record, "job": job})
+
+
+def _here() -> str:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:  # removed while the shell was in it
+        return "/"
 
 
 def refuse_job(run: RunDir) -> None:

@@ -53,7 +53,6 @@ def _cancel(run: RunDir, status: Status, job: str, by: str) -> None:
     try:
         if not run.exit.exists():
             write_end(run, _cancelled(run, by), status.attempt)
-            run.order.unlink(missing_ok=True)
             for kind in ("stop", "term", "kill"):
                 requests.done(run, kind)
     finally:

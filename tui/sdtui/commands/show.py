@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     for line in rows(masked, columns(sys.stdout), whole=UNFOLDED):
         out(line)
     _tell_warnings(run_dir, mask)
-    if status.state == "failed" and any(status.last_lines):
+    if status.state in {"failed", "interrupted"} and any(status.last_lines):
         out("\nthe log ends:")
         for text in status.last_lines:
             out(f"  | {mask(text)}")

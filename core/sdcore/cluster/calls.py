@@ -20,6 +20,15 @@ _PATIENCE_S, _LOOK_S = 45.0, 5.0
 _NOISE = re.compile(r"^(sbatch|allocation failure|srun|scontrol|scancel)(: error)?: ")
 
 
+# Nobody has heard it; somebody may have, and the answer was lost.
+_AWAY = re.compile(r"contact slurm controller|in standby mode", re.IGNORECASE)
+_SILENT = re.compile(
+    r"timed out|Zero Bytes|transmitted|Connection reset|Broken pipe|communication"
+    r"|Unexpected message|Transport endpoint",
+    re.IGNORECASE,
+)
+
+
 class JobNow(NamedTuple):
     """What Slurm says of a job at this moment.
 
@@ -53,11 +62,7 @@ def call(
     except FileNotFoundError as error:
         raise unreachable(f"{argv[0]} is not on PATH") from error
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise NotReadyError(
-            "Slurm does not answer",
-            cause=clean_line(f"{argv[0]}: {error}", 300),
-            remedy="try again when `sinfo` answers",
-        ) from error
+        raise silent(clean_line(f"{argv[0]}: {error}", 300)) from error
 
 
 def unreachable(cause: str) -> NotReadyError:
@@ -67,6 +72,32 @@ def unreachable(cause: str) -> NotReadyError:
         cause=cause,
         remedy="start sdtui on a machine of the cluster, or remove the [cluster] table",
     )
+
+
+class SilentError(NotReadyError):
+    """Slurm does not answer, so what it did is not known.
+
+    Attributes:
+        heard: Whether it may have heard what was asked.
+    """
+
+    heard = False
+
+
+def silent(cause: str, *, heard: bool = True) -> SilentError:
+    """Build the error for a controller that does not answer."""
+    error = SilentError(
+        "Slurm does not answer", cause=cause, remedy="try again when `sinfo` answers"
+    )
+    error.heard = heard
+    return error
+
+
+def silence_in(words: str) -> SilentError | None:
+    """Return the error for a program's complaint that the controller did not answer it."""
+    if _AWAY.search(words):
+        return silent(words, heard=False)
+    return silent(words) if _SILENT.search(words) else None
 
 
 def words_of(done: subprocess.CompletedProcess[str]) -> str:

@@ -1,15 +1,22 @@
 """Submits a run to Slurm, and has Slurm judge it first."""
 
 import re
+import time
 from collections.abc import Sequence
 
 from sdcore import units
-from sdcore.cluster.calls import call, unreachable, words_of
+from sdcore.cluster.calls import SilentError, call, silence_in, unreachable, words_of
 from sdcore.errors import NotReadyError
 from sdcore.launch import slurm
+from sdcore.runs import jobs
+from sdcore.runs.fields import Fields, read_fields
 from sdcore.runs.paths import RunDir, runs_root
+from sdcore.runs.squeue import Job
 from sdcore.task.spec import ClusterSpec, TaskSpec
 
+# How long a job is looked for whose submission nobody answered. A controller that comes back works
+# off what it had heard, not necessarily first: a job that is not there yet may come.
+_LOOK_UP_S, _PAUSE_S, _MISSES = 20.0, 1.0, 4
 _JOB_ID = re.compile(r"(\d+)(;|$)")
 
 
@@ -57,10 +64,9 @@ def _shape(task: TaskSpec) -> ClusterSpec:
 
 
 def _refused(task: TaskSpec, words: str) -> NotReadyError:
-    if "contact slurm controller" in words:
-        return NotReadyError(
-            "Slurm does not answer", cause=words, remedy="try again when `sinfo` answers"
-        )
+    silence = silence_in(words)
+    if silence is not None:
+        return silence
     if "configuration source" in words or "configuration file" in words:
         return unreachable(words)
     shape = _shape(task)
@@ -74,20 +80,48 @@ def submit(run: RunDir, options: Sequence[str], arguments: Sequence[str]) -> str
     """Submit the job of ``run`` and return its number.
 
     Args:
-        run: Its folder holds what the job reads.
+        run: Its folder holds what the job reads; ``cluster.json`` has the name of the job.
         options: From ``rehearse``.
         arguments: Of the job script.
 
     Raises:
+        SilentError: Slurm did not answer; where it may have heard, nobody knows of the job.
         NotReadyError: It was not taken.
     """
     script = run.cluster_folder / "job.sh"
-    done = call(["sbatch", "--parsable", *options, str(script), *arguments])
+    try:
+        done = call(["sbatch", "--parsable", *options, str(script), *arguments])
+    except SilentError as error:
+        return _taken_anyhow(run, error)
     found = _JOB_ID.match(done.stdout.strip())
-    if done.returncode or found is None:
-        raise NotReadyError(
-            "Slurm did not take the job",
-            cause=words_of(done),
-            remedy="`sinfo` shows what there is; try again",
-        )
-    return found.group(1)
+    if not done.returncode and found is not None:
+        return found.group(1)
+    words = words_of(done)
+    silence = silence_in(words)
+    if silence is not None and silence.heard:
+        return _taken_anyhow(run, silence)
+    raise silence or NotReadyError(
+        "Slurm did not take the job", cause=words, remedy="`sinfo` shows what there is; try again"
+    )
+
+
+def _taken_anyhow(run: RunDir, silence: SilentError) -> str:
+    """Return the number of a job that was taken although sbatch says that nobody answered.
+
+    Raises:
+        SilentError: It is not there; ``heard`` where Slurm does not tell whether it is.
+    """
+    record, misses = read_fields(run.cluster) or Fields(None), 0
+    end = time.monotonic() + _LOOK_UP_S
+    while time.monotonic() < end and misses < _MISSES:
+        found = jobs.named(record, patience=_LOOK_UP_S / 2)
+        if isinstance(found, Job):
+            return found.id
+        misses += found is None
+        time.sleep(_PAUSE_S)
+    if misses >= _MISSES:
+        silence.heard = False
+        raise silence
+    silence.what = "Slurm does not answer, and whether it took the job is not known"
+    silence.remedy = f"`sdtui show {run.id}` tells when `sinfo` answers; `sdtui stop` cancels it"
+    raise silence

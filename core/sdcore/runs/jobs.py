@@ -86,7 +86,7 @@ def look(run: RunDir) -> JobView | None:
         return None
     job = record.text("job") or (read_fields(run.allocation) or Fields(None)).text("job")
     if job is None:
-        return _unrecorded(record)
+        return _unrecorded(run, record)
     kept = read_fields(run.job_end(job))
     if kept is not None:
         state, reason = kept.text("state") or "", kept.text("reason") or ""
@@ -151,19 +151,38 @@ def _running_words(job: Job) -> str | None:
     return "Slurm ends its job" if job.state == "COMPLETING" else None
 
 
-def _unrecorded(record: Fields) -> JobView:
+def named(record: Fields, patience: float | None = None) -> Answer | Job | None:
+    """Return the job that a run submitted last, by its name, if it waits or runs.
+
+    Args:
+        record: ``cluster.json``, in which the number is missing.
+        patience: In seconds; left out, that of every look.
+
+    Returns:
+        The job; None when there is none; the answer that told nothing.
+    """
+    options = [f"--name={record.text('name')}"]
+    answer = ask(*options) if patience is None else ask(*options, patience=patience)
+    if answer.jobs is None:
+        return answer
+    # A resume has the name of the job before it, which Slurm may still be ending.
+    found = (job for job in answer.jobs.values() if job.id != record.text("previous"))
+    return next((job for job in found if job.state in _WAITS | _RUNS), None)
+
+
+def _unrecorded(run: RunDir, record: Fields) -> JobView:
     """The submission was cut between sbatch and the record: the job's name still tells."""
-    name, at = record.text("name"), record.moment("submitted") or 0.0
-    if name is not None:
-        answer = ask(f"--name={name}")
-        if answer.jobs is None:
-            return JobView("unknown", None, answer.trouble)
-        found = [job for job in answer.jobs.values() if job.state in _WAITS | _RUNS]
-        if found:
-            verdict: Verdict = "queued" if found[0].state in _WAITS else "runs"
-            return JobView(verdict, found[0].id, waiting_words(found[0]))
+    at = record.moment("submitted") or 0.0
+    found = named(record) if record.text("name") is not None else None
+    if isinstance(found, Answer):
+        return JobView("unknown", None, found.trouble)
+    if found is not None:
+        verdict: Verdict = "queued" if found.state in _WAITS else "runs"
+        return JobView(verdict, found.id, waiting_words(found))
     if 0 <= time.time() - at < _SUBMITTING_S:
         return JobView("queued", None, "sbatch: it is being submitted")
+    if record.text("host") == os.uname().nodename:
+        forget_order(run)
     return JobView("gone", None, "its submission to Slurm was not finished")
 
 

@@ -6,12 +6,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sdcore.cluster.calls import SilentError
 from sdcore.cluster.submission import sbatch_options, submit
 from sdcore.errors import SdError, UsageError
 from sdcore.launch.order import Order
 from sdcore.launch.plan import LaunchPlan
 from sdcore.launch.slurm import JOB_SCRIPT, carried, for_python, rooted
-from sdcore.runs.files import write_bytes, write_json
+from sdcore.runs.files import read_json, write_bytes, write_json
 from sdcore.runs.paths import FORMAT, RunDir, make_private
 from sdcore.runs.status import read_status
 from sdcore.supervise.ends import write_end
@@ -48,13 +49,15 @@ def submit_run(run: RunDir, task: TaskSpec, plan: LaunchPlan, again: list[str]) 
     record: dict[str, Any] = {
         "format": FORMAT, "engine": spec.engine, "job": None, "name": f"sdtui-{run.id}",
         "nodes": spec.nodes, "attempt": plan.attempt, "submitted": time.time(),
-        "host": os.uname().nodename,
+        "host": os.uname().nodename, "previous": (read_json(run.cluster) or {}).get("job"),
     }  # fmt: skip
     run.allocation.unlink(missing_ok=True)  # of an earlier job
     write_json(run.cluster, record)
     try:
         job = submit(run, sbatch_options(task, run), [sys.executable, str(run.root)])
     except SdError as error:
+        if isinstance(error, SilentError) and error.heard:
+            raise  # the job may be there, and would need what is left for it
         write_end(run, of_error(error), plan.attempt)
         raise
     write_json(run.cluster, {**record, "job": job})

@@ -32,6 +32,11 @@ TASK = TaskSpec.model_validate(
             "try again when `sinfo` answers",
         ),
         (
+            "allocation failure: Socket timed out on send/recv operation\n",
+            "Slurm does not answer",
+            "try again when `sinfo` answers",
+        ),
+        (
             "allocation failure: Invalid account or account/partition combination specified\n",
             "Slurm would not take the job",
             "it asks for 1 node",

@@ -26,8 +26,9 @@ demo: $(STAMP) ## set up and train the shipped demo on the CPU, a minute or two
 test: $(STAMP) ## set up and run the test suite, about 10 minutes on 2 cores: they wait as long as they compute
 	$(BIN)/python -m pytest -n 3 --dist worksteal
 
-test-slurm: $(STAMP) ## runs on a two-node Slurm of this machine's own; needs Debian's slurm-wlm
-	$(BIN)/python -m pytest -n 2 -rs tests/process/slurm
+test-slurm: $(STAMP) ## runs on a two-node Slurm of this machine's own; as root installs Debian's
+	.ci/slurm
+	SLURM_IS_A_MUST=1 $(BIN)/python -m pytest -n 2 tests/process/slurm
 
 # SkyPilot needs an older click than ours: an environment of its own, about 460 MB.
 SKY := .venv-skypilot

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from support.slurm import Slurm, missing
+from support.slurm import Slurm, do_without, missing
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     if reason := missing():
-        pytest.skip(reason)
+        do_without(reason)
     with Slurm.start(tmp_path_factory.mktemp("slurm") / "c") as slurm:
         yield slurm
 

@@ -16,7 +16,7 @@ import pytest
 from process.slurm.runs import FAKE, Run, write_task
 from sdcore.runs.files import read_json
 from sdcore.supervise import procs
-from support.slurm import Slurm, missing
+from support.slurm import Slurm, do_without, missing
 
 SECRET = "hf_" + "s3cr3t" * 4
 COMMAND = r"""
@@ -32,7 +32,7 @@ exit $code
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     if reason := missing() or (None if shutil.which("gcc") else "gcc is not installed"):
-        pytest.skip(reason)
+        do_without(reason)
     with Slurm.start(tmp_path_factory.mktemp("slurm") / "c", pyxis=True) as slurm:
         yield slurm
 

@@ -259,6 +259,19 @@ def test_a_resume_without_a_checkpoint_says_that_it_begins_anew(*, resumed: bool
     assert ("goes on from step 50" in text) is resumed
 
 
+@pytest.mark.parametrize("cooperative", [True, False])
+def test_a_stop_in_a_queue_tells_of_no_signal(*, cooperative: bool) -> None:
+    """Nothing runs that could be sent SIGTERM, or take a while to end."""
+    state = {"format": 1, "phase": "queued", "waiting_for": "a free GPU"}
+    run = make_run(state=state, launch={"cooperative": cooperative})
+    run.requests.mkdir()
+    lock = locks.take(run.lock)
+    assert lock is not None
+    said = Ladder(run).climb(signal.SIGINT)
+    os.close(lock)
+    assert said == "stopping: it waits in a queue, and is taken out of it"
+
+
 def test_a_stop_before_the_first_step_promises_no_save() -> None:
     run = make_run(state={"format": 1, "phase": "stopping", "step": "save"}, launch={})
     run.requests.mkdir()

@@ -39,6 +39,8 @@ _RUNGS: tuple[tuple[requests.Kind, str], ...] = (
 # A start command of the user's own cannot be asked to save; it may do so when SIGTERM comes.
 _SAVELESS = "stopping: SIGTERM is sent, and it may take a while to end; twice more sends SIGKILL"
 
+_QUEUED = "stopping: it waits in a queue, and is taken out of it"
+
 
 def saves_on_stop(run: RunDir) -> bool:
     """Say whether the trainer of ``run`` saves when it is asked to stop, as the built-in one."""
@@ -91,9 +93,12 @@ class Ladder:
     def climb(self, number: int) -> str:
         """Leave the next request and return what to tell the person."""
         kind, text = _RUNGS[min(self._pressed, len(_RUNGS) - 1)]
-        if self._pressed == 0 and not self._saves:
+        status = read_status(self._run)
+        if self._pressed == 0 and status.state == "queued":
+            text = _QUEUED
+        elif self._pressed == 0 and not self._saves:
             text = _SAVELESS
-        elif self._pressed == 0 and read_status(self._run).step is None:
+        elif self._pressed == 0 and status.step is None:
             text = f"stopping: {NOTHING_TO_SAVE}; once more sends SIGTERM now"
         self._pressed += 1
         ask_end(self._run, kind, by=signal.Signals(number).name)

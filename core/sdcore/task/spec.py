@@ -8,7 +8,16 @@ import posixpath
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from sdcore.names import NAME
 from sdcore.task.image import image_kind, rootfs_of, unfit_for_pyxis
@@ -38,6 +47,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SLURM_WORD = r"^[A-Za-z0-9][A-Za-z0-9._,+@&|*:=-]{0,127}$"
 _SLURM_TIME = r"^(\d+-\d{1,2}(:\d{2}){0,2}|\d+(:\d{2}){0,2}|UNLIMITED)$"
+_SLURM_MEM = r"^\d+[KMGT]?$"
 
 
 def _plain(value: Any) -> Any:
@@ -121,7 +131,7 @@ class ClusterSpec(_Part):
         None, pattern=_SLURM_TIME, description="Slurm's form: minutes, HH:MM:SS or D-HH:MM:SS."
     )
     cpus_per_task: int | None = Field(None, ge=1, le=4096, description="Cores per machine.")
-    mem: str | None = Field(None, pattern=r"^\d+[KMGT]?$", description="Memory per machine.")
+    mem: str | None = Field(None, pattern=_SLURM_MEM, description="Memory per machine.")
     grace_s: int = Field(
         180, ge=10, le=3600, description="Seconds before the time limit at which it saves."
     )
@@ -131,6 +141,23 @@ class ClusterSpec(_Part):
     extra: tuple[Annotated[str, Field(pattern=r"^--[a-z][a-z-]*(=[^\s\x00-\x1f\x7f]+)?$")], ...] = (
         Field((), strict=False, description="Further sbatch options, e.g. --exclusive.")
     )
+
+    @field_validator(
+        "time_limit", mode="before",
+        json_schema_input_type=Annotated[str, Field(pattern=_SLURM_TIME)] | NonNegativeInt | None,
+    )  # fmt: skip
+    @classmethod
+    def _minutes(cls, value: object) -> object:
+        """A whole number is one of Slurm's own forms, and needs no quotes."""
+        return str(value) if type(value) is int else value
+
+    @field_validator(
+        "mem", mode="before",
+        json_schema_input_type=Annotated[str, Field(pattern=_SLURM_MEM)] | NonNegativeInt | None,
+    )  # fmt: skip
+    @classmethod
+    def _megabytes(cls, value: object) -> object:
+        return str(value) if type(value) is int else value
 
     @model_validator(mode="after")
     def _options_keep_the_contract(self) -> Self:

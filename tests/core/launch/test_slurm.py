@@ -46,6 +46,15 @@ def test_a_limit_within_the_time_to_save_is_refused() -> None:
     assert seconds_of("UNLIMITED") is None
 
 
+def test_a_whole_number_is_one_of_slurms_own_forms() -> None:
+    """`--set cluster.time_limit=60` was refused, and minutes in quotes need quotes in a shell."""
+    shape = ClusterSpec.model_validate({"engine": "slurm", "time_limit": 60, "mem": 8000})
+    assert (shape.time_limit, shape.mem) == ("60", "8000")
+    for wrong in (True, -5, 1.5):
+        with pytest.raises(ValidationError):
+            ClusterSpec.model_validate({"engine": "slurm", "time_limit": wrong})
+
+
 def test_processes_and_gpus_cannot_contradict() -> None:
     """A field that is silently passed over trains on another number of processes than written."""
     with pytest.raises(ValidationError, match="one process for each GPU"):

@@ -58,6 +58,8 @@ class JobSupervisor(Supervisor):
         self._order, self._given, self.code = order, given, 0
         self._limit_near = self._limit_told = False
         self._look_at = 0.0
+        self._gpus: list[str] = []  # of all nodes, where their agents sample them
+        self._peak: int | None = None
         self._inquiry = Inquiry(given.job, given.restarts, run.job_log(given.job))
         signal.signal(signal.SIGUSR2, self._note_limit)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
@@ -80,7 +82,8 @@ class JobSupervisor(Supervisor):
         now = time.monotonic()
         if self._order.spread and self._order.plan.gpu_count and now >= self._look_at:
             self._look_at = now + _LOOK_S
-            gpus = sampled(self._run)
+            gpus, used = sampled(self._run, self._started)
+            self._gpus, self._peak = gpus or self._gpus, max(used, self._peak or 0) or None
             if gpus and self._state.phase is not None:
                 self._state.enter(self._state.phase, gpus=gpus)
 
@@ -97,6 +100,8 @@ class JobSupervisor(Supervisor):
 
     def _settle(self, record: dict[str, Any], outcome: Outcome) -> None:
         record = {**record, "job": self._given.job, "nodes": self._given.node_list}
+        if self._order.spread:
+            record |= {"gpus": self._gpus, "peak_gpu_memory": self._peak}
         if outcome.state != "done" and self._goes_on(record, outcome):
             return
         self.code = int(outcome.exit_code)
@@ -185,15 +190,25 @@ def _by(who: str, record: dict[str, Any]) -> str:
     return re.sub(found, f"stopped by {who}", str(record["reason"]))
 
 
-def sampled(run: RunDir) -> list[str]:
-    """Return the devices of all nodes, by the last reading of each."""
+def sampled(run: RunDir, since: float) -> tuple[list[str], int]:
+    """Return the devices of all nodes and the most memory in use, by the last reading of each.
+
+    Args:
+        run: Whose.
+        since: When its attempt began: an earlier one may have had other nodes.
+    """
     found: dict[str, None] = {}
+    most = 0
     for path in [run.gpu, *sorted(run.root.glob("gpu-*.jsonl"))]:
         for line in last_records(path):
-            devices = line.get("gpus")
-            told = devices if isinstance(devices, list) else []
-            found |= dict.fromkeys(str(each.get("uuid")) for each in told if isinstance(each, dict))
-    return list(found)
+            devices, at = line.get("gpus"), line.get("at")
+            fresh = isinstance(at, int | float) and at >= since
+            told = devices if fresh and isinstance(devices, list) else []
+            for each in (each for each in told if isinstance(each, dict)):
+                found[str(each.get("uuid"))] = None
+                used = each.get("memory_used")
+                most = max(most, used if isinstance(used, int) else 0)
+    return list(found), most
 
 
 def main(argv: list[str], environ: Mapping[str, str]) -> int:

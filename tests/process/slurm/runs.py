@@ -35,10 +35,11 @@ def write_task(folder: Path, *, command: str | None = None, cluster: dict[str, A
     return path
 
 
-def spread(folder: Path, model: Path, data: Path) -> Path:
+def spread(folder: Path, model: Path, data: Path, gpu: dict[str, Any] | None = None) -> Path:
     """Write a task of two nodes with two processes each."""
     mounts = {"/mnt/model": model, "/mnt/dataset": data}
-    return write_task(folder, cluster=TWO, gpu={"processes": 2}, mounts=mounts, resolution=32,
+    shape = gpu or {"processes": 2}
+    return write_task(folder, cluster=TWO, gpu=shape, mounts=mounts, resolution=32,
                       report_to="none")  # fmt: skip
 
 

@@ -7,6 +7,7 @@
  *   limit=700000 temp=61 clock=1755 throttle=0x44 ecc=0 xid=31,79@2 pids=4242:1024,4243:1
  *   lost=1 mig=2 stall=1 alias=1
  *
+ * In a job of a cluster the file of that name with .NODE behind it counts, where there is one.
  * `_` in a name is a space. A reading whose key is missing is NOT_SUPPORTED. `xid` lists the
  * errors so far, `@` the MIG instance struck: those that a test adds after the GPU was registered
  * are the events; with `alias` they name the GPU by another handle. A line `init=9` makes nvmlInit fail with that code.
@@ -25,7 +26,14 @@ static Handle handles[GPUS][SLOTS + 1];
 /* Copies line number `wanted` that starts with `prefix`; returns whether there is one. */
 static int line_of(const char *prefix, int wanted, char *line) {
     const char *path = getenv("FAKE_NVML");
-    FILE *file = path ? fopen(path, "r") : NULL;
+    const char *node = getenv("SLURMD_NODENAME");
+    char of_node[4096];
+    FILE *file = NULL;
+    if (path && node) {
+        snprintf(of_node, sizeof of_node, "%s.%s", path, node);
+        file = fopen(of_node, "r");
+    }
+    if (path && !file) file = fopen(path, "r");
     int found = 0;
     while (file && !found && fgets(line, LINE, file))
         found = !strncmp(line, prefix, strlen(prefix)) && wanted-- == 0;

@@ -39,7 +39,7 @@ def test_two_nodes_train_as_one_process_does_through_a_time_limit(
     shape = {"nodes": 2, "restarts": 1, "time_limit": "60", "grace_s": 120}
     task = write_task(tmp_path, cluster=shape, gpu={"processes": 2}, mounts=mounts,
                       train_batch_size=1, **TRAIN)  # fmt: skip
-    slow = sdtui.fault("slow@seconds=0.15")
+    slow = sdtui.fault("slow@seconds=0.15;note@shown=names,attempt=any")
     run = Run(slurm, slurm.sdtui("--run", task, "--detach", env=slow))
     slurm.until(lambda: run.dir.metrics.exists() and len(metrics(run.dir)) >= 3, 120)
     ranks = run.until_ranks(4)
@@ -67,11 +67,21 @@ def test_two_nodes_train_as_one_process_does_through_a_time_limit(
     run.until_gone()
 
     alone = write_task(tmp_path, mounts=mounts, here=True, train_batch_size=4, **TRAIN)
-    assert sdtui("--run", alone).code == 0
+    assert sdtui("--run", alone, env=sdtui.fault("note@shown=names")).code == 0
     one = next(each for each in sdtui.runs() if each.id != run.dir.id)
     for step, line in metrics(one).items():
         assert lines[step]["loss"] == pytest.approx(line["loss"], rel=1e-4), step
         assert lines[step]["grad_norm"] == pytest.approx(line["grad_norm"], rel=1e-3), step
+    assert len(shown(one, 1)) == STEPS
+    assert shown(run.dir, 4) == shown(one, 1), "other images, or in another order"
+
+
+def shown(run: RunDir, ranks: int) -> list[list[str]]:
+    """Return the names of the images of each step, those of rank 0 first."""
+    lines = [(run.root / f"shown-{rank}.jsonl").read_text().splitlines() for rank in range(ranks)]
+    return [
+        [name for line in step for name in json.loads(line)] for step in zip(*lines, strict=True)
+    ]
 
 
 def _node_of(pid: int) -> str:

@@ -32,6 +32,8 @@ One fault, ``KIND@PLACE``, then options, separated by commas:
                               step 0 is the check before training starts.
 ``raise@sample=2``            ``RuntimeError("injected fault")`` while step 2 is sampled.
 ``slow@sample=0.5``           Every sampling takes 0.5 s longer.
+``note@shown=names``          No fault: each rank notes the images of every forward pass, a line
+                              each, in ``shown-RANK.jsonl`` of the run's folder.
 ``,rank=1``                   Only in that rank; without it, in every rank.
 ``,attempt=2``                Only when ``SDTUI_ATTEMPT`` says so; without it in attempt 1, so that
                               a resumed run goes through; ``attempt=any`` fires in all of them.
@@ -42,6 +44,7 @@ status 97, so that a misspelt test cannot pass.
 """
 
 import errno
+import json
 import os
 import re
 import signal
@@ -50,12 +53,13 @@ import time
 from dataclasses import dataclass
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 _FORM = re.compile(
-    r"(?P<kind>kill|oom|nan|raise|exit|stall|slow|nospace|lowspace)"
-    r"(@(?P<place>step|micro|save|sample|seconds|pipeline)=(?P<value>[\w.]+)(:(?P<detail>\w+))?)?"
+    r"(?P<kind>kill|oom|nan|raise|exit|stall|slow|nospace|lowspace|note)"
+    r"(@(?P<place>step|micro|save|sample|seconds|pipeline|shown)=(?P<value>[\w.]+)(:(?P<detail>\w+))?)?"
     r"(?P<options>(,(rank|attempt)=\w+)*)"
 )
 
@@ -196,7 +200,23 @@ def _patch_pipeline(pipeline: ModuleType, faults: list[Fault]) -> None:
     pipeline.save = outer
 
 
+def _patch_batches(batches: ModuleType, faults: list[Fault]) -> None:
+    """Wrap ``Batches.at(positions)``: what a forward pass sees."""
+    if not any(fault.kind == "note" for fault in faults):
+        return
+    at = batches.Batches.at
+    path = Path(os.environ["SDTUI_RUN_DIR"], f"shown-{os.environ.get('RANK', '0')}.jsonl")
+
+    def noting_at(self: Any, positions: Any) -> Any:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(self.chances.names(positions)) + "\n")
+        return at(self, positions)
+
+    batches.Batches.at = noting_at
+
+
 _PATCHES = {
+    "sdcore.train.batches": _patch_batches,
     "sdcore.train.loop": _patch_loop,
     "sdcore.train.checkpoint": _patch_checkpoint,
     "sdcore.train.pipeline": _patch_pipeline,

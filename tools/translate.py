@@ -17,6 +17,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
+from sdcore.task.hooks import HooksSpec
 from sdcore.task.metrics import MetricsSpec
 from sdcore.task.spec import ClusterSpec, GpuSpec, TaskSpec
 from sdcore.task.train_spec import TrainSpec
@@ -42,7 +43,7 @@ def texts() -> Catalog:
 def _of_the_form() -> list[str]:
     """Return what the form shows of the specification: names of groups, help, units."""
     shown: list[str] = []
-    for model in (TaskSpec, GpuSpec, ClusterSpec, MetricsSpec, TrainSpec):
+    for model in (TaskSpec, GpuSpec, ClusterSpec, MetricsSpec, HooksSpec, TrainSpec):
         for field in model.model_fields.values():
             extra = field.json_schema_extra
             notes = extra if isinstance(extra, dict) else {}

@@ -79,6 +79,33 @@ def test_show_tells_everything_but_secrets(capsys: pytest.CaptureFixture[str]) -
     assert "hf_golden_secret_1" not in text + text_json
 
 
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        ({"state": "done", "code": 0, "seconds": 2.0}, "done in 2s; its output: "),
+        ({"state": "failed", "code": 7, "seconds": 2.0}, "failed: exit code 7 after 2s"),
+        ({"state": "killed", "timeout_s": 60.0}, "killed at its limit of 1m 00s"),
+        ({"state": "running", "started": 1.0, "timeout_s": 60.0}, "nobody saw its end"),
+        ({"state": "failed", "reason": "\x1b]52;c;eA==\x07\x1b[2Jgone"}, "failed: gone"),
+        ({"state": 3, "code": "x", "seconds": float("nan")}, "failed: ended by a signal"),
+    ],
+)
+def test_show_tells_how_the_command_at_the_end_fared(
+    record: dict[str, object], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A message that never came is asked about; a damaged record must not end the asking."""
+    run = make_run("20260802-120000-a", exit=exit_record())
+    run.hook.write_text(json.dumps(record))
+    run.hook_log.write_text("sent\n")
+    assert cli.main(["show", "a"]) == 0
+    text = capsys.readouterr().out
+    assert words in text
+    assert "\x1b" not in text
+    assert str(run.hook_log) in text
+    assert cli.main(["show", "a", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["hook"]["state"] == record["state"]
+
+
 def make_golden() -> None:
     run = make_run("20260806-070640-golden")
     subprocess.run(["cp", "-rT", str(GOLDEN), str(run.root)], check=True)

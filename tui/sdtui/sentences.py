@@ -85,7 +85,8 @@ CORE = (
        "processes out, or set count = 0 to train on the CPU"),
     N_("target {target} is the run's own output folder"),
     N_("a path with : or , cannot be mounted by every runtime"),
-    N_("extra: {option} cannot be used: {why}"),
+    N_("extra: {option} cannot be used: {why}"), N_("holds a NUL"),
+    N_("bash runs {command} for {n} s at most"),
     N_("time_limit {time} leaves no time to train: saving begins grace_s = {n} seconds "
        "before it; lengthen time_limit, or lower grace_s"),
     N_("env: {name} is not the name of a variable"),

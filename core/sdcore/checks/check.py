@@ -30,6 +30,7 @@ from sdcore.launch.runtimes.probe import gather
 from sdcore.runs.paths import RunDir, runs_root
 from sdcore.task.spec import DATASET, MODEL, TaskSpec
 from sdcore.task.train_spec import TrainSpec
+from sdcore.text import clean_line
 
 T = TypeVar("T")
 
@@ -78,11 +79,11 @@ def check_task(task: TaskSpec) -> Report:
     runtime = gather(task, run)
     choice = look.attempt(lambda: choose(task, runtime))
     launch = None
-    surroundings: tuple[tuple[str, str], ...] = ()
+    surroundings = _hook(task)
     if choice is not None:
         launch = look.attempt(lambda: plan_launch(task, run, facts=runtime))
         look.findings.extend(runtime_findings(task, choice, runtime))
-        surroundings = (("runtime", choice.words),)
+        surroundings = (("runtime", choice.words), *surroundings)
     if task.command is not None:
         filled = launch.argv[-1] if launch else task.command
         if choice is not None:
@@ -189,6 +190,13 @@ def _facts(model: ModelFacts | None, data: DatasetFacts | None) -> tuple[tuple[s
     if data is not None:
         rows.append(("data", data.words()))
     return tuple(rows)
+
+
+def _hook(task: TaskSpec) -> tuple[tuple[str, str], ...]:
+    if not task.hooks.wanted:
+        return ()
+    command = clean_line(task.hooks.end, 400)
+    return (("at the end", f"bash runs {command} for {task.hooks.timeout_s} s at most"),)
 
 
 def _not_named(role: str, key: str, target: str) -> Finding:

@@ -39,6 +39,10 @@ class LaunchPlan:
         term_grace_s: From SIGTERM until SIGKILL, in seconds.
         metrics_source: Of a start command: where its losses are read; see ``MetricsSpec``.
         metrics_pattern: Likewise.
+        end_hook: What bash runs on this host when the run is over; empty for nothing.
+        hook_limit_s: Seconds it may take.
+        hook_cwd: Where it starts.
+        hook_env: What it finds in its environment beside ``env``: the folders of this host.
     """
 
     name: str
@@ -63,6 +67,10 @@ class LaunchPlan:
     term_grace_s: float = 30.0
     metrics_source: str = "auto"
     metrics_pattern: str | None = None
+    end_hook: str = ""
+    hook_limit_s: float = 60.0
+    hook_cwd: str = ""
+    hook_env: dict[str, str] = field(default_factory=dict)
 
     def argv_for(self, visible: str) -> list[str]:
         """Return ``argv`` for the devices of ``visible``, UUIDs with commas in between.

@@ -113,7 +113,21 @@ def plan_launch(
         device_words=wrapped.device_words,
         devices_at=wrapped.devices_at,
         device_env=wrapped.device_env,
+        **_hook(task, run),
     )
+
+
+def _hook(task: TaskSpec, run: RunDir) -> dict[str, Any]:
+    """Return what the plan says of the command at the end; it sees the folders of this host."""
+    if not task.hooks.wanted:
+        return {}
+    outside = Inside.of(task, run, "host")
+    return {
+        "end_hook": task.hooks.end,
+        "hook_limit_s": float(task.hooks.timeout_s),
+        "hook_cwd": outside.start_folder,
+        "hook_env": {f"{role.upper()}_DIR": path for role, path in outside.folders.items()},
+    }
 
 
 def bare(

@@ -107,6 +107,11 @@ class RunDir:
         """How the run ended; present = over. Writer: supervisor, last."""
         return self.root / "exit.json"
 
+    @property
+    def hook(self) -> Path:
+        """The command of ``[hooks] end`` and how it ended. Writer: its keeper."""
+        return self.root / "hook.json"
+
     def earlier_exit(self, attempt: int) -> Path:
         """Where a resume keeps the exit record of ``attempt``."""
         return self.root / f"exit-{attempt}.json"
@@ -180,6 +185,11 @@ class RunDir:
     def supervisor_log(self) -> Path:
         """The supervisor's own words: normally empty. Writer: supervisor."""
         return self.root / "supervisor.log"
+
+    @property
+    def hook_log(self) -> Path:
+        """What the command of ``[hooks] end`` wrote. Writer: its keeper."""
+        return self.root / "hook.log"
 
     # Folders.
     @property

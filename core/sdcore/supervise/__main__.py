@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sdcore.launch.plan import LaunchPlan
 from sdcore.runs.paths import RunDir, home
+from sdcore.supervise.hook import forget_hook
 from sdcore.supervise.prctl import become_subreaper, set_name
 from sdcore.supervise.ready import Ready
 from sdcore.supervise.supervisor import Supervisor
@@ -26,6 +27,7 @@ def main(argv: list[str]) -> int:
         os._exit(0)
     state = home()  # before the folder changes: $SDTUI_HOME may be relative
     _settle_in()
+    forget_hook()
     Supervisor(run, plan, lock=lock, ready=Ready(ready), home=state).run()
     return 0
 

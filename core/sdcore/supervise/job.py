@@ -23,10 +23,10 @@ from sdcore.launch import slurm
 from sdcore.launch.order import Order
 from sdcore.launch.plan import LaunchPlan
 from sdcore.runs import locks, requests
-from sdcore.runs.files import last_records, write_json
+from sdcore.runs.files import last_records, read_json, write_json
 from sdcore.runs.jobs import forget_order
 from sdcore.runs.paths import FORMAT, RunDir, home
-from sdcore.supervise import ends
+from sdcore.supervise import ends, hook
 from sdcore.supervise.devices import NO_GPUS, Devices, given_gpus
 from sdcore.supervise.fate import TAKEN_OFF, TIME_LIMIT, Course, Fate, Inquiry
 from sdcore.supervise.outcome import OUTSIDE, Outcome, of_error
@@ -98,15 +98,16 @@ class JobSupervisor(Supervisor):
                 say(f"cannot write a request to stop: {error.strerror or error}")
         super()._obey()
 
-    def _settle(self, record: dict[str, Any], outcome: Outcome) -> None:
+    def _settle(self, record: dict[str, Any], outcome: Outcome) -> bool:
         record = {**record, "job": self._given.job, "nodes": self._given.node_list}
         if self._order.spread:
             record |= {"gpus": self._gpus, "peak_gpu_memory": self._peak}
         if outcome.state != "done" and self._goes_on(record, outcome):
-            return
+            return False
         self.code = int(outcome.exit_code)
-        super()._settle(record, outcome)
+        over = super()._settle(record, outcome)
         forget_order(self._run)  # secrets are in it; a resume writes it anew
+        return over
 
     def _goes_on(self, record: dict[str, Any], outcome: Outcome) -> bool:
         """Say whether a later attempt of the job goes on; else complete the reason of the end."""
@@ -225,11 +226,12 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
         return _NO_ORDER
     os.umask(0o077)
     os.environ.update(order.env)
+    hook.forget_hook()
     os.environ.pop("SLURM_EXPORT_ENV", None)  # a srun of the user's own would take nothing along
     lock = _take(run)
     attempt = order.plan.attempt + given.restarts
     if given.restarts > order.restarts:
-        return _too_often(run, order, given, attempt - 1)
+        return _too_often(run, order, given, attempt - 1, lock)
     _begin_attempt(run, order, given, attempt)
     become_subreaper()
     set_name("sdtui-super")
@@ -237,6 +239,7 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
         plan = _plan(run, order, given, attempt)
     except SdError as error:
         ends.write_end(run, of_error(error), attempt)
+        _run_hook(run, order.plan_of(attempt), lock)
         return int(error.exit_code)
     if not die_with(parent, signal.SIGTERM):  # Slurm's own process was killed: save, and leave
         os.kill(os.getpid(), signal.SIGTERM)
@@ -269,12 +272,21 @@ def _begin_attempt(run: RunDir, order: Order, given: slurm.Allocation, attempt: 
     write_json(run.allocation, {**record, "restarts": given.restarts, "started": time.time()})
 
 
-def _too_often(run: RunDir, order: Order, given: slurm.Allocation, attempt: int) -> int:
+def _run_hook(run: RunDir, plan: LaunchPlan, lock: int) -> None:
+    """Run the command at the end of an attempt that no supervisor saw through."""
+    end = read_json(run.exit)
+    fcntl.flock(lock, fcntl.LOCK_UN)
+    become_subreaper()
+    hook.run_end(run, plan, end)
+
+
+def _too_often(run: RunDir, order: Order, given: slurm.Allocation, attempt: int, lock: int) -> int:
     reason = f"Slurm restarted its job {given.restarts} times; cluster.restarts allows "
     reason += f"{order.restarts}"
     remedy = f"sdtui resume {run.id}"
     outcome = Outcome("interrupted", ExitCode.LOST, "guard_lost", reason, remedy)
     ends.write_end(run, outcome, attempt)
+    _run_hook(run, order.plan_of(attempt), lock)
     return int(ExitCode.LOST)
 
 

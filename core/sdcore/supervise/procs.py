@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from sdcore.runs.hook import MARK
+
 PAGE = os.sysconf("SC_PAGE_SIZE")
 _ZOMBIE = frozenset("ZX")
 
@@ -100,10 +102,23 @@ def below(root: int) -> list[Proc]:
 def started_by(run: Path) -> list[Proc]:
     """Return the living processes that were started for ``run``, by their environment.
 
-    Whoever lost both its subreapers at once is below none, and is found by nothing else.
+    Whoever lost both its subreapers at once is below none, and is found by nothing else. What the
+    run's hook started is no part of it, and may be a further attempt of the run.
     """
-    mark = b"SDTUI_RUN_DIR=" + os.fsencode(run)
-    return [each for each in _everyone() if each.alive and mark in _environment(each.pid)]
+    mark, hook = b"SDTUI_RUN_DIR=" + os.fsencode(run), os.fsencode(f"{MARK}=")
+    found = ((each, _environment(each.pid)) for each in _everyone() if each.alive)
+    return [
+        each
+        for each, env in found
+        if mark in env and not any(variable.startswith(hook) for variable in env)
+    ]
+
+
+def of_other_runs(root: int) -> set[int]:
+    """Return the supervisors of further runs below ``root``, and every process below those."""
+    module = [b"-m", b"sdcore.supervise"]
+    supervisors = [each.pid for each in below(root) if _command(each.pid)[2:4] == module]
+    return {*supervisors, *(each.pid for pid in supervisors for each in below(pid))}
 
 
 def _environment(pid: int) -> list[bytes]:

@@ -180,7 +180,7 @@ def _loss(value: object) -> float | str | None:
 
 def write_exit(
     run: RunDir, record: dict[str, Any], pause: Callable[[float], bool], failed: Callable[[], None]
-) -> None:
+) -> bool:
     """Write ``exit.json``, for as long as it takes: without it the run's end is never known.
 
     Args:
@@ -188,12 +188,16 @@ def write_exit(
         record: The content.
         pause: Waits the seconds it is given; True means give up, the host is going down.
         failed: Called when the first attempt failed.
+
+    Returns:
+        Whether it is written.
     """
     trouble, wait = Trouble("exit.json"), _FIRST_PAUSE_S
     while not trouble.attempt(lambda: write_json(run.exit, record)):
         if not run.root.exists():  # removed by hand while it lived: nobody waits for its end
-            return
+            return False
         failed()
         if pause(wait):
-            return
+            return False
         wait = min(2 * wait, _LONGEST_PAUSE_S)
+    return True

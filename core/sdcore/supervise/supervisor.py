@@ -19,7 +19,7 @@ from sdcore.launch.plan import LaunchPlan
 from sdcore.runs import requests
 from sdcore.runs.files import read_json, write_json
 from sdcore.runs.paths import RunDir
-from sdcore.supervise import containers, oom, procs
+from sdcore.supervise import containers, hook, oom, procs
 from sdcore.supervise import evidence as facts
 from sdcore.supervise.devices import NO_GPUS, Devices
 from sdcore.supervise.foreign.reader import MetricsReader
@@ -308,15 +308,18 @@ class Supervisor:
             peak_rss=None if self._plan.term_to == "launcher" else self._tree.peak,
         )
         self._take_wishes_away()
-        self._settle(record, outcome)
+        over = self._settle(record, outcome)
+        # Before the lock is free: who resumes the run puts the record away.
+        end = read_json(self._run.exit) if over and self._plan.end_hook else None
         self._answer(outcome)
         # Not by closing: the client may hold a copy, and a thread inside a hung driver keeps
         # this process's table of files alive.
         fcntl.flock(self._lock, fcntl.LOCK_UN)
+        hook.run_end(self._run, self._plan, end)  # when nobody waits for this process any more
 
-    def _settle(self, record: dict[str, Any], outcome: Outcome) -> None:
-        """Make the end known; in a cluster's job it may be no end."""
-        write_exit(self._run, record, self._pause, lambda: self._delayed(outcome))
+    def _settle(self, record: dict[str, Any], outcome: Outcome) -> bool:
+        """Make the end known, and say whether it is: in a cluster's job it may be no end."""
+        return write_exit(self._run, record, self._pause, lambda: self._delayed(outcome))
 
     def _take_wishes_away(self) -> None:
         for kind in _WISHES:

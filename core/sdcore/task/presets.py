@@ -22,7 +22,7 @@ from sdcore.text import clean_line, from_home
 # tomllib needs 2.8 s for a 32 kB dotted key of 16,000 parts, quadratic in the parts.
 _MAX_BYTES = 64 * 1024
 _MAX_KEY_PARTS = 32
-_TABLES = ("gpu", "env", "train", "cluster", "metrics")
+_TABLES = ("gpu", "env", "train", "cluster", "metrics", "hooks")
 
 
 @dataclass(frozen=True, slots=True)

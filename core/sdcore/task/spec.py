@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from sdcore.names import NAME
+from sdcore.task.hooks import HooksSpec
 from sdcore.task.image import image_kind, rootfs_of, unfit_for_pyxis
 from sdcore.task.metrics import MetricsSpec
 from sdcore.task.sbatch import refused_option, seconds_of
@@ -196,6 +197,7 @@ class TaskSpec(_Part):
     train: TrainSpec = TrainSpec()
     cluster: ClusterSpec | None = None
     metrics: MetricsSpec = MetricsSpec()
+    hooks: HooksSpec = HooksSpec()
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:

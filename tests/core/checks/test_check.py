@@ -42,6 +42,19 @@ def test_the_demo_passes_and_its_plan_is_told() -> None:
     assert len(report.plan.lines()) == 4
 
 
+@pytest.mark.parametrize("command", [None, "true"])
+def test_what_runs_at_the_end_is_told_before_the_start(command: str | None) -> None:
+    """It may come from defaults that were written months ago."""
+    hooks = {"end": "notify-send\n'over'", "timeout_s": 7}
+    fields = {"command": command, "gpu": {"count": 0}} if command else {}
+    task = TaskSpec.model_validate({**fields, "hooks": hooks})
+
+    assert (
+        dict(check_task(task).facts)["at the end"] == "bash runs notify-send 'over' for 7 s at most"
+    )
+    assert "at the end" not in dict(check_task(TaskSpec.model_validate(fields)).facts)
+
+
 def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     """One finding per try makes ten tries."""
     task = TaskSpec.model_validate(

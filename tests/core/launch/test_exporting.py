@@ -112,6 +112,16 @@ def test_a_skypilot_task_runs_the_same_words() -> None:
     assert words[words.index("--machine_rank") + 1] == "$SKYPILOT_NODE_RANK"
 
 
+def test_a_file_says_that_the_hook_is_not_in_it() -> None:
+    """Who exports a task may wait for a message that nothing sends."""
+    wanted = {"hooks": {"end": "curl example.org"}}
+    plain = task(image=None, **wanted)
+    for text in (batch_file(plain), job_file(task(**wanted)), task_file(task(**wanted))):
+        [line] = [line for line in text.splitlines() if "hooks.end" in line]
+        assert line.startswith("# Not in this file")
+    assert "hooks.end" not in batch_file(task(image=None)) + job_file(task()) + task_file(task())
+
+
 def test_a_batch_file_never_drops_the_container_that_a_task_asks_for() -> None:
     """On the nodes' own Python it would train with other versions, and nobody would be told."""
     for wish in ({"runtime": "pyxis"}, {"image": "repo/image:1", "command": "python x.py"}):

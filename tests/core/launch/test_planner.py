@@ -10,6 +10,7 @@ import pytest
 
 from sdcore.launch.plan import LaunchPlan
 from sdcore.launch.planner import command_line, data_source, plan_launch
+from sdcore.launch.runtimes.facts import Program, RuntimeFacts
 from sdcore.masking import MASK
 from sdcore.runs.paths import RunDir
 from sdcore.task.spec import TaskSpec
@@ -158,6 +159,21 @@ def test_paths_below_a_mount_become_paths_of_this_host() -> None:
     assert "--train_data_dir=/data/my set/part" in plan.argv
     assert "--pretrained_model_name_or_path=/models/sd/v2" in plan.argv
     assert "--pretrained_vae_model_name_or_path=/models/sd/vae" in plan.argv
+
+
+def test_a_hook_sees_the_folders_of_this_host_whatever_surrounds_the_task() -> None:
+    """It runs beside the supervisor, where /output is no folder."""
+    hooks = {"end": "cp -r $OUTPUT_DIR /nas", "timeout_s": 9}
+    plain = plan_launch(task(), RUN)
+    assert (plain.end_hook, plain.hook_env) == ("", {})
+    facts = RuntimeFacts(programs={"docker": Program(path="/usr/bin/docker")})
+    for surrounded in ({"runtime": "host"}, {"runtime": "docker", "image": "repo/image:1"}):
+        told = task(command="true", hooks=hooks, **surrounded)
+        plan = plan_launch(told, RUN, facts=facts)
+        assert (plan.end_hook, plan.hook_limit_s) == (hooks["end"], 9.0)
+        assert plan.hook_env["OUTPUT_DIR"] == str(RUN.output)
+        assert plan.hook_env["DATASET_DIR"] == "/data/my set"
+        assert plan.hook_cwd == str(RUN.output)
 
 
 def test_a_second_attempt_goes_on_from_the_newest_checkpoint() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sdcore.errors import UsageError
 from sdcore.task import presets
+from sdcore.task.hooks import HooksSpec
 from sdcore.task.image import image_kind
 from sdcore.task.presets import load_preset, shipped, shipped_folder
 from sdcore.task.problems import PresetError
@@ -39,6 +40,9 @@ def preset(folder: Path, text: str) -> Path:
         ("\n[env]\n'A=B' = 'x'\n", ["preset.toml:2", "env: 'A=B'", "letters, digits and _"]),
         ("command = 'true'\nruntime = 'docker'\n", ["preset.toml:2: runtime", "write image ="]),
         ("[metrics]\nsource = 'log'\n", ["preset.toml:1: metrics", "remove [metrics]"]),
+        ("\n[hooks]\nedn = 'true'\n", ["preset.toml:3", "hooks.edn", "did you mean end?"]),
+        ("[hooks]\nend = ['true']\n", ["preset.toml:2", "hooks.end", "text in quotes"]),
+        ("[hooks]\nend = 'true'\ntimeout_s = 0\n", ["preset.toml:3", "hooks.timeout_s"]),
         ("image = 'rootfs:x'\n", ["preset.toml:1: image", "absolute path"]),
         (f"[env]\nA = '{'x' * 70_000}'\n", ["over 65,536 bytes", "keep what is long in a file"]),
         ("[env]\nbatch_size = '0'\n", ["env.batch_size", "greater than 0"]),
@@ -131,6 +135,24 @@ def test_the_users_own_defaults_lie_below_the_preset(tmp_path: Path) -> None:
     task = load_preset(preset(tmp_path, "[train]\nseed = 1\n")).task
 
     assert (task.train.seed, task.train.use_ema) == (1, True)
+
+
+def test_a_hook_of_the_users_own_counts_for_every_task_until_one_switches_it_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who wants to hear of every run writes it once; a trial of a minute may be quiet."""
+    config = tmp_path / "config" / "sdtui"
+    config.mkdir(parents=True)
+    (config / "config.toml").write_text("[defaults.hooks]\nend = 'mine'\ntimeout_s = 5\n")
+    path = preset(tmp_path, "[gpu]\ncount = 0\n")
+    other = tmp_path / "other.toml"
+    other.write_text("[hooks]\nend = 'its own'\n")
+
+    assert load_preset(path).task.hooks == HooksSpec(end="mine", timeout_s=5)
+    assert load_preset(other).task.hooks == HooksSpec(end="its own", timeout_s=5)
+    assert not load_preset(path, sets=["hooks.end="]).task.hooks.wanted
+    monkeypatch.setenv("SDTUI_HOOKS__END", "of the shell")
+    assert load_preset(other).task.hooks.end == "of the shell"
 
 
 def test_relative_sources_start_at_the_preset(tmp_path: Path) -> None:

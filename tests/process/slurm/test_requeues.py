@@ -99,9 +99,14 @@ def test_a_requeue_by_hand_waits_and_is_stopped_or_cancelled_there(
 def test_a_run_that_makes_room_for_another_job_saves_and_comes_back(
     slurm: Slurm, model: Path, data: Path, tmp_path: Path, grace: int
 ) -> None:
-    """With a grace Slurm signals the steps alone at first; without one all is over at once."""
+    """With a grace Slurm signals the steps alone at first; without one all is over at once.
+
+    Nothing has ended then, and the command of the hook runs at the true end alone.
+    """
     low_priority(slurm, grace)
-    run = Run.submit(slurm, spread(tmp_path, model, data), fake=True)
+    ends = tmp_path / "ends"
+    tell = f"sleep 1; echo $SDTUI_ATTEMPT $SDTUI_STATE >> {ends}"
+    run = Run.submit(slurm, spread(tmp_path, model, data), f"hooks.end={tell}", fake=True)
     run.until_ranks(4)
     job = take_nodes(slurm, 0.5)
 
@@ -109,11 +114,14 @@ def test_a_run_that_makes_room_for_another_job_saves_and_comes_back(
 
     slurm.until(lambda: slurm.run("squeue", "-h", "-j", job, "-o", "%T").out == "")
     run.until_ranks(4, attempt=2)
+    assert not ends.exists()
     # SIGTERM at once: srun would kill its step for it, and no rank could save.
     assert slurm.sdtui("stop", "last", "--now").code == 0
     assert (read_json(run.dir.exit) or {})["attempt"] == 2
     ranks = [read_json(run.dir.rank(number)) or {} for number in range(4)]
     assert [rank["outcome"] for rank in ranks] == ["stopped"] * 4
+    slurm.until(ends.exists)
+    assert ends.read_text() == "2 stopped\n"
     run.until_gone()
     assert not run.dir.order.exists()
 

@@ -64,6 +64,9 @@ TASKS = st.fixed_dictionaries(
         "mounts": MOUNTS,
         "env": st.dictionaries(st.from_regex(r"[A-Z_][A-Z0-9_]{0,9}", fullmatch=True), TEXT)
         | st.just({"lr": "1e-4", "batch_size": "2"}),
+        "hooks": st.fixed_dictionaries(
+            {}, optional={"end": TEXT | st.just(""), "timeout_s": st.integers(1, 3600)}
+        ),
         "train": _table("train", ("hub_token", "input_perturbation")),
         "cluster": st.fixed_dictionaries(
             {"engine": st.just("slurm")},

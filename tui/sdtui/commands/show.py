@@ -10,6 +10,7 @@ from sdcore import units
 from sdcore.masking import mask_env
 from sdcore.runs.fields import Fields, read_fields
 from sdcore.runs.files import last_records
+from sdcore.runs.hook import hook_words, read_hook
 from sdcore.runs.logs import Mask
 from sdcore.runs.paths import RunDir, step_folders
 from sdcore.runs.status import Status, read_status
@@ -67,7 +68,8 @@ def _record(run_dir: RunDir, status: Status, launch: dict[str, Any]) -> dict[str
         "checkpoints": [str(path) for path in step_folders(run_dir.checkpoints)],
         "samples": [str(path) for path in step_folders(run_dir.samples)],
     }
-    return {**record, "path": run_dir.root, "log": run_dir.log, **folders, "launch": launch}
+    return {**record, "path": run_dir.root, "log": run_dir.log, **folders, "launch": launch,
+            "hook": masked(read_hook(run_dir) or {}, mask) or None}  # fmt: skip
 
 
 def _now(status: Status) -> list[tuple[str, str]]:
@@ -137,7 +139,16 @@ def _results(run_dir: RunDir, status: Status) -> list[tuple[str, str]]:
             ("pipeline", path_words(status.pipeline)),
             ("load it", load_line(status.pipeline)),
         ]
-    return pairs
+    return pairs + _hook(run_dir)
+
+
+def _hook(run_dir: RunDir) -> list[tuple[str, str]]:
+    record = read_hook(run_dir)
+    if record is None:
+        return []
+    written = run_dir.hook_log.exists() and run_dir.hook_log.stat().st_size > 0
+    output = f"; its output: {path_words(run_dir.hook_log)}" if written else ""
+    return [("hook", f"{hook_words(record)}{output}")]
 
 
 def _start(run_dir: RunDir, launch: dict[str, Any]) -> list[tuple[str, str]]:

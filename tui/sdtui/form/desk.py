@@ -45,7 +45,7 @@ SECTIONS = ("basics", "mounts", "gpu", "command", "env", "training", "cluster", 
 _SECTION_OF = {
     "name": "basics", "description": "basics", "mounts": "mounts", "image": "gpu",
     "runtime": "gpu", "gpu": "gpu", "command": "command", "env": "env", "train": "training",
-    "cluster": "cluster", "metrics": "command",
+    "cluster": "cluster", "metrics": "command", "hooks": "command",
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from sdcore.task.hooks import HooksSpec
 from sdcore.task.metrics import MetricsSpec
 from sdcore.task.spec import ClusterSpec, GpuSpec, TaskSpec
 from sdcore.task.train_spec import TrainSpec
@@ -22,9 +23,9 @@ Raw = str | list[str]  # what the form holds of a value: its text, or its lines
 
 _TABLES: dict[str, type[BaseModel]] = {
     "": TaskSpec, "gpu.": GpuSpec, "train.": TrainSpec, "cluster.": ClusterSpec,
-    "metrics.": MetricsSpec,
+    "metrics.": MetricsSpec, "hooks.": HooksSpec,
 }  # fmt: skip
-_NO_ENTRY = {"gpu", "mounts", "env", "train", "cluster", "metrics"}  # tables, not values
+_NO_ENTRY = {"gpu", "mounts", "env", "train", "cluster", "metrics", "hooks"}  # tables, not values
 _KINDS: dict[Any, Kind] = {bool: "switch", int: "whole", float: "number", tuple: "lines"}
 _LIMITS = (("ge", "≥ {}"), ("gt", "> {}"), ("le", "≤ {}"), ("lt", "< {}"))
 

@@ -24,6 +24,7 @@ _LABELS = {
     "cluster.mem": N_("Memory"), "cluster.grace_s": N_("Time to save"),
     "cluster.restarts": N_("Restarts"), "cluster.extra": N_("Further options"),
     "metrics.source": N_("Read steps from"), "metrics.pattern": N_("Pattern of a line"),
+    "hooks.end": N_("At the end"), "hooks.timeout_s": N_("Its time limit"),
     "train.pretrained_model_name_or_path": N_("Model"), "train.revision": N_("Revision"),
     "train.variant": N_("Weight variant"), "train.non_ema_revision": N_("Non-EMA revision"),
     "train.pretrained_vae_model_name_or_path": N_("Own VAE"),

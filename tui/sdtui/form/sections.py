@@ -178,7 +178,7 @@ class Command(Section):
     """The built-in trainer, or a command of one's own."""
 
     NAME = "command"
-    KEYS = ("metrics.source", "metrics.pattern")
+    KEYS = ("metrics.source", "metrics.pattern", "hooks.end", "hooks.timeout_s")
 
     def compose(self) -> ComposeResult:
         """Offer both."""
@@ -195,7 +195,7 @@ class Command(Section):
         super().draw()
         own = self.desk.draft.own_command
         for row in self.rows():
-            if row.key != "own_command":
+            if row.key == "command" or row.key.startswith("metrics."):
                 row.display = own
         folders = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
         words = (

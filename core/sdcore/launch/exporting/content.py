@@ -109,7 +109,8 @@ def not_written(task: TaskSpec, written: Collection[str]) -> str:
         task: The task.
         written: Names of the settings of ``cluster`` and ``gpu`` that the file carries.
     """
-    asked = {f"gpu.{name}" for name in ("type", "share") if getattr(task.gpu, name)}
+    asked = {"hooks.end"} if task.hooks.wanted else set()
+    asked |= {f"gpu.{name}" for name in ("type", "share") if getattr(task.gpu, name)}
     if task.cluster:
         asked |= {f"cluster.{name}" for name in task.cluster.model_fields_set}
     left = sorted(asked - {"cluster.engine", "cluster.nodes", *written})

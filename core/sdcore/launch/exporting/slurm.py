@@ -59,6 +59,7 @@ def batch_file(task: TaskSpec, gres: str | None = None) -> str:
         f"#SBATCH --output={task.name}-%j.log",
         f"# Written by `sdtui export slurm`. Submit it: sbatch {task.name}.sbatch",
         "# Results and checkpoints go to $RUN, which all nodes must share.",
+        *(["# Not in this file: hooks.end."] if task.hooks.wanted else []),
         "# shellcheck disable=SC2016  # a dollar sign in a value stands for itself",
         "set -uo pipefail",
         f'export RUN="${{RUN:-$SLURM_SUBMIT_DIR/{task.name}}}"',

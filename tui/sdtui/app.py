@@ -23,6 +23,7 @@ from sdcore.errors import SdError
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import LIVE
 from sdtui import language
+from sdtui.bell import Ends, tell_ends
 from sdtui.language import N_, _
 from sdtui.live.hub import Hub, Listener
 from sdtui.live.snapshot import View
@@ -122,6 +123,7 @@ class SdTui(Turns):
         super().__init__(driver_class=CountingDriver)
         self.sends_changes = self.settings.frames == "changed"
         self.view = View()
+        self._ends = Ends()
         self._newest: View | None = None
         self._typed = 0.0  # when a person last did something, on the monotonic clock
         self._tidier: Tidier | None = None  # none where Python collects as ever: in tests
@@ -209,6 +211,7 @@ class SdTui(Turns):
         if view is None:
             return
         self.view = view
+        tell_ends(self, self._ends.among(view.runs or ()))
         for screen in self._whole_screens():
             if screen is not but:
                 screen.show(view)

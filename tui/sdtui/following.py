@@ -22,6 +22,7 @@ from sdcore.runs.logs import LogReader, start_of_tail
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import Status, read_status
 from sdcore.supervise.wishes import ask_end
+from sdtui.bell import ring
 from sdtui.progress import Display, choose_display
 from sdtui.secrets import mask_of
 from sdtui.terminal import columns, out, say
@@ -123,6 +124,7 @@ def follow_run(
     # The built-in trainer tells all in events and metrics.
     log = None if json or saves_on_stop(run) else LogReader(run.log, mask, begin)
     display: Display | None = None
+    lived = owner or not read_status(run).over
     try:
         display = choose_display(run, json=json, mask=mask)
         follower = Follower(run, log)
@@ -132,6 +134,8 @@ def follow_run(
             if status != HUNG_UP and not json:
                 say(f"left; the run goes on: sdtui attach {run.id}")
             return status
+        if lived:
+            ring()
         if not json:
             _tell_end(run, status)
     except OSError as error:

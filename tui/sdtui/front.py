@@ -93,6 +93,8 @@ class Front(Wire):
             modes: Of these screens the first.
             typed: When the last key was pressed, on the monotonic clock.
         """
+        if not self._running:  # it shuts down, and goes over the screens
+            return
         mode = next((each for each in modes if each not in self._screen_stacks), None)
         if mode is not None and time.monotonic() - typed > _QUIET_S and not self._closes:
             self._init_mode(mode)

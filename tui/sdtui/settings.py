@@ -37,6 +37,7 @@ class Settings:
             times; ``auto`` is slow over SSH.
         frames: ``changed`` sends changed cells only; ``stock`` sends what Textual sends.
         mouse: Take the mouse from the terminal.
+        bell: Ring when a run ends that was seen to live, also in ``attach`` and ``--run``.
         read_only: Only look: nothing is started, stopped, changed or deleted. Not kept.
         keys: Keys by the id of what they do, e.g. ``{"run.stop": "S"}``.
         chart: How the chart was left: smoothing, scales.
@@ -48,6 +49,7 @@ class Settings:
     link: str = "auto"
     frames: str = "changed"
     mouse: bool = True
+    bell: bool = True
     read_only: bool = False
     keys: Mapping[str, str] = field(default_factory=dict)
     chart: Mapping[str, Any] = field(default_factory=dict)

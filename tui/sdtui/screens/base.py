@@ -8,6 +8,7 @@ from textual.events import ScreenResume
 from textual.geometry import Size
 from textual.message import Message
 from textual.screen import Screen
+from textual.widget import Widget
 
 from sdtui.language import N_, _
 from sdtui.live.snapshot import View
@@ -50,7 +51,10 @@ class ConsoleScreen(WireScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", N_("Back"), show=False, id="screen.back"),
         Binding("f6", "app.focus_next", N_("Next pane"), show=False, id="screen.next_pane"),
-    ]
+        Binding("ctrl+o", "jump", N_("Jump to a pane"), show=False, key_display="^o",
+                tooltip=N_("Put letters on the panes, and go to the one that is pressed"),
+                id="screen.jump"),
+    ]  # fmt: skip
 
     _keys_wait = _redraw_waits = False  # to be drawn at the next refresh
 
@@ -157,6 +161,20 @@ class ConsoleScreen(WireScreen):
             return  # the screen is being composed; ``redraw`` follows
         self.query_one(TopBar).draw(self.MODE, self.console_app.link_words())
         self.query_one(KeyBar).draw()
+
+    def action_jump(self) -> None:
+        """Put a letter on every pane and give the focus to the one that is pressed."""
+        from sdtui.screens.jump import JumpScreen, places_of  # noqa: PLC0415  # rare
+
+        places = places_of(self)
+        if len(places) < 2:
+            self.notify(_("There is no other pane to be seen here"), markup=False)
+            return
+        self.app.push_screen(JumpScreen(places), self._jump_to)
+
+    def _jump_to(self, target: Widget | None) -> None:
+        if target is not None:
+            target.focus(scroll_visible=False)
 
     def action_back(self) -> None:
         """Go where one came from: the list of tasks."""

@@ -80,9 +80,12 @@ class NewScreen(FormScreen):
         self._wish: tuple[TaskSpec, bool] | None = None  # what is checked, and whether to start it
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offer the way to the next problem only while there is one, and / by the part."""
+        """Offer the way to the next problem only while there is one, and / by the part.
+
+        There are parts here and no panes, and the key that jumps loads.
+        """
         in_mounts = self.desk.section == Mounts.NAME
-        unfit = {"search"} if in_mounts else {"begin_path"}
+        unfit = {"jump", "search" if in_mounts else "begin_path"}
         if action in unfit or (action == "next_problem" and not self.desk.troubles()):
             return False
         return super().check_action(action, parameters)

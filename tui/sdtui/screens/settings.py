@@ -29,6 +29,7 @@ _LABELS = {
     "link": N_("Link"),
     "frames": N_("What is sent"),
     "mouse": N_("Mouse"),
+    "bell": N_("Bell"),
 }
 
 _EXAMPLE = '    [console.keys]\n    "run.stop" = "S"'  # TOML, the same in every language
@@ -66,6 +67,8 @@ class SettingsScreen(ModalScreen[None]):
     def _choices(self, key: str) -> list[tuple[str, Any]]:
         if key == "mouse":
             return [(_("works in sdtui"), True), (_("is the terminal's, to select text"), False)]
+        if key == "bell":
+            return [(_("rings when a run ends"), True), (_("is silent"), False)]
         if key == "theme":
             names = in_order(self.app.available_themes)
             return [(name, name) for name in names]

@@ -42,6 +42,7 @@ print(sorted({{'torch', 'textual', 'sdtui', 'pydantic', 'rich'}} & set(sys.modul
     ("statement", "allowed"),
     [
         ("import sdtui.cli", set()),
+        ("import sdtui.completing, sdcore.runs.store", set()),
         ("import sdcore.supervise.supervisor, sdcore.gpu.nvml", set()),
         ("import sdcore.runs.status, sdcore.runs.follow, sdcore.runs.store", set()),
         ("import sdtui.headless", {"sdtui", "pydantic", "rich"}),

@@ -110,6 +110,8 @@ def _add_asking(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     schema = command("schema", "print the JSON schema of presets or of --json lines")
     schema.add_argument("which", nargs="?", choices=("preset", "events"), default="preset")
     _json(command("doctor", "say what this host has"))
+    completion = command("completion", "print what a shell needs to complete sdtui's arguments")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
 
 
 def _which(parser: argparse.ArgumentParser, *, required: bool = False) -> argparse.ArgumentParser:

@@ -67,6 +67,10 @@ def _prepare_streams() -> None:
 def _dispatch(argv: list[str]) -> int:
     if not argv:
         return _open_console(read_only=False)
+    if argv[0] == "__complete":  # a shell asks, at every Tab; no command for people
+        from sdtui.completing import complete
+
+        return complete(argv[1:])
     from sdtui.arguments import build_parser
 
     parser = build_parser()

@@ -13,7 +13,6 @@ from pathlib import Path
 from sdcore.errors import SdError, UsageError
 from sdcore.runs import locks
 from sdcore.runs.paths import RunDir, runs_root
-from sdcore.runs.status import read_status
 from sdcore.text import clean_line
 
 _ID = re.compile(r"\d{8}-\d{6}-[A-Za-z0-9][A-Za-z0-9._~-]*")
@@ -93,6 +92,8 @@ def remove_run(run: RunDir) -> None:
         UsageError: The run lives, or its folder is no folder of ours.
         SdError: Something in it cannot be deleted.
     """
+    from sdcore.runs.status import read_status  # noqa: PLC0415  # a Tab lists runs, and needs none
+
     if run.root.parent != runs_root() or run.root.is_symlink() or not run.root.is_dir():
         raise UsageError(
             f"{clean_line(run.id)} is not removed",

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from sdcore.errors import UsageError
 from sdcore.names import check_name
+from sdcore.task import shipped as places
 from sdcore.task.image import is_file
 from sdcore.task.problems import PresetError, Problem, dotted, explain, key_lines, line_of
 from sdcore.task.spec import TaskSpec
@@ -22,6 +23,7 @@ from sdcore.text import clean_line, from_home
 # tomllib needs 2.8 s for a 32 kB dotted key of 16,000 parts, quadratic in the parts.
 _MAX_BYTES = 64 * 1024
 _MAX_KEY_PARTS = 32
+shipped_folder = places.shipped_folder
 _TABLES = ("gpu", "env", "train", "cluster", "metrics", "hooks")
 
 
@@ -40,13 +42,6 @@ class ShippedPreset:
     name: str
     description: str
     path: Path
-
-
-def shipped_folder() -> Path:
-    """Return the folder of the presets that come with the program."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "presets"
-    return installed if installed.is_dir() else package.parents[1] / "presets"
 
 
 def shipped() -> list[ShippedPreset]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from sdcore.task import shipped
 from sdcore.task.agreement import conflict
 
 Group = Literal[
@@ -343,11 +344,4 @@ class TrainSpec(BaseModel):
 
 
 # The six names of the platform's environment table, and the settings they stand for.
-PLATFORM_ENV: dict[str, str] = {
-    "resolution": "resolution",
-    "batch_size": "train_batch_size",
-    "gradient_accumulation_steps": "gradient_accumulation_steps",
-    "max_train_steps": "max_train_steps",
-    "lr": "learning_rate",
-    "max_grad_norm": "max_grad_norm",
-}
+PLATFORM_ENV = shipped.PLATFORM_ENV

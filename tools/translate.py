@@ -1,9 +1,10 @@
 """Brings the translations up to date: ``make locale``.
 
-Collects every text that the console passes through gettext, and the labels and descriptions of the
-training settings, from which the form is drawn; keeps what is translated in ``sdtui.po``, adds what
-is new with an empty translation, drops what is gone, and compiles ``sdtui.mo``. Places in the
-source are left out of the file, so that it changes only when a text does.
+Collects every text that the console passes through gettext, the labels and descriptions of the
+training settings, from which the form is drawn, and what the shipped presets are for; keeps what is
+translated in ``sdtui.po``, adds what is new with an empty translation, drops what is gone, and
+compiles ``sdtui.mo``. Places in the source are left out of the file, so that it changes only when a
+text does.
 """
 
 import io
@@ -19,6 +20,7 @@ from babel.messages.pofile import read_po, write_po
 
 from sdcore.task.hooks import HooksSpec
 from sdcore.task.metrics import MetricsSpec
+from sdcore.task.presets import shipped
 from sdcore.task.spec import ClusterSpec, GpuSpec, TaskSpec
 from sdcore.task.train_spec import TrainSpec
 
@@ -41,7 +43,7 @@ def texts() -> Catalog:
 
 
 def _of_the_form() -> list[str]:
-    """Return what the form shows of the specification: names of groups, help, units."""
+    """Return what the form shows of the specification and the presets: groups, help, units."""
     shown: list[str] = []
     for model in (TaskSpec, GpuSpec, ClusterSpec, MetricsSpec, HooksSpec, TrainSpec):
         for field in model.model_fields.values():
@@ -49,6 +51,7 @@ def _of_the_form() -> list[str]:
             notes = extra if isinstance(extra, dict) else {}
             shown += [field.description or "", str(notes.get("group", "")),
                       str(notes.get("unit", ""))]  # fmt: skip
+    shown += [preset.description for preset in shipped()]
     return [text for text in dict.fromkeys(shown) if text]
 
 

@@ -144,7 +144,7 @@ def test_a_wrong_setting_costs_itself_alone(text: str, told: str) -> None:
 
     assert settings.theme == "nord"
     assert len(settings.problems) == 1
-    assert told in settings.problems[0]
+    assert told in str(settings.problems[0])
 
 
 @pytest.mark.parametrize("text", ["[console", "console = 3", "\x00"])

@@ -160,7 +160,7 @@ class SdTui(Turns):
         """Take the keys as they were remapped, and the signals."""
         self.set_keymap(dict(self.settings.keys))
         for words in self.settings.problems:
-            self.notify(words, severity="warning", title=_("Settings"), markup=False)
+            self.notify(str(words), severity="warning", title=_("Settings"), markup=False)
         # Killed by default it would leave a terminal without echo. A hang-up takes the terminal
         # with it, and nothing may then be written: that one ends us at once.
         loop = asyncio.get_running_loop()

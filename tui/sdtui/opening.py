@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 from sdcore.errors import ExitCode, UsageError
+from sdtui.language import _
 from sdtui.live.hub import Hub
 from sdtui.settings import Settings, load_settings
 
@@ -37,7 +38,8 @@ def open_console(*, read_only: bool = False) -> int:
     app = SdTui(replace(settings, read_only=read_only), hub)
     live = app.run(mouse=settings.mouse) or ()
     for run in live:
-        sys.stdout.write(f"{run.name} goes on: come back with sdtui, or sdtui attach {run.id}\n")
+        words = _("{name} goes on: come back with sdtui, or sdtui attach {id}")
+        sys.stdout.write(words.format(name=run.name, id=run.id) + "\n")
     return int(app.return_code or ExitCode.DONE)
 
 

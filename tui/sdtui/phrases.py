@@ -17,7 +17,7 @@ from sdcore.runs.paths import RunDir
 from sdcore.runs.status import State, Status
 from sdcore.text import clean_line
 from sdtui.language import N_, _, ngettext
-from sdtui.told import told
+from sdtui.told import filled, told
 from sdtui.words import bucket_sizes
 
 STATES: dict[State, str] = {
@@ -69,7 +69,7 @@ def state_words(status: Status) -> str:
     if status.state == "stopping":
         return _("stopping: {how}").format(how=stop_words(status))
     if silence := silence_words(status):
-        return f"{state_name(status.state)}: {silence}"
+        return state_name(status.state) + _(": ") + silence
     return state_name(status.state)
 
 
@@ -246,7 +246,7 @@ def _data(event: Fields) -> str:
 
 
 def _buckets(event: Fields) -> str:
-    return _("buckets: {sizes}").format(sizes=bucket_sizes(event))
+    return _("buckets: {sizes}").format(sizes=told(bucket_sizes(event)))
 
 
 def _plan(event: Fields) -> str:
@@ -260,9 +260,9 @@ def _plan(event: Fields) -> str:
 
 
 def _choice(event: Fields) -> str:
-    return _("{what}: {chosen}, because {why}").format(
-        what=event.text("what"), chosen=event.text("chosen"), why=event.text("because")
-    )
+    parts = {"what": "what", "chosen": "chosen", "why": "because"}
+    values = {name: told(event.text(key) or "") for name, key in parts.items()}
+    return filled(_("{what}: {chosen}, because {why}"), values)
 
 
 def _resumed(event: Fields) -> str:
@@ -275,7 +275,8 @@ def _resumed(event: Fields) -> str:
     over = event.texts("passed_over")
     if not over:
         return words
-    return _("{words}; passed over: {which}").format(words=words, which="; ".join(over))
+    which = _("; ").join(told(name) for name in over)
+    return _("{words}; passed over: {which}").format(words=words, which=which)
 
 
 def _checkpoint(event: Fields) -> str:
@@ -297,7 +298,7 @@ def _pipeline(event: Fields) -> str:
 
 
 def _warning(event: Fields) -> str:
-    return _("warning: {text}").format(text=event.text("text"))
+    return _("warning: {text}").format(text=told(event.text("text") or ""))
 
 
 def _non_finite(event: Fields) -> str:

@@ -1,7 +1,7 @@
 """The core's sentences, as templates: what ``told`` knows again.
 
-A field called ``n`` stands for a number, every other for any text; what it stands for may be a
-sentence of the core in its turn.
+A field called ``n`` stands for a number, ``token`` for what has no blank in it, every other for
+any text; what it stands for may be a sentence of the core in its turn.
 """
 
 from sdtui.language import N_

@@ -17,13 +17,25 @@ from sdcore.errors import UsageError
 from sdcore.runs.files import write_bytes
 from sdcore.runs.paths import make_private
 from sdcore.text import clean_line
-from sdtui.language import LANGUAGES, _
+from sdtui.language import LANGUAGES, N_, _
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "language": ("auto", *LANGUAGES),
     "link": ("auto", "slow", "fast"),
     "frames": ("changed", "stock"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What of the file was passed over; in words when it is shown: the file sets the language."""
+
+    where: str  # file or setting
+    why: str  # a template that is marked for translation
+    value: str = ""
+
+    def __str__(self) -> str:
+        return _("{where}: {why}").format(where=self.where, why=_(self.why).format(self.value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +53,7 @@ class Settings:
         read_only: Only look: nothing is started, stopped, changed or deleted. Not kept.
         keys: Keys by the id of what they do, e.g. ``{"run.stop": "S"}``.
         chart: How the chart was left: smoothing, scales.
-        problems: What of the file was passed over, in words. Not kept.
+        problems: What of the file was passed over. Not kept.
     """
 
     theme: str = "sdtui-dark"
@@ -53,7 +65,7 @@ class Settings:
     read_only: bool = False
     keys: Mapping[str, str] = field(default_factory=dict)
     chart: Mapping[str, Any] = field(default_factory=dict)
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
     @property
     def slow(self) -> bool:
@@ -88,21 +100,23 @@ def load_settings() -> Settings:
     except FileNotFoundError:
         return Settings()
     except (OSError, ValueError) as error:
-        return Settings(problems=(f"{path}: {clean_line(str(error), 120)}",))
+        return Settings(problems=(_unread(path, error),))
     import tomllib  # noqa: PLC0415  # most people have no such file
 
     try:
         table = tomllib.loads(text).get("console", {})
     except (ValueError, RecursionError) as error:
-        return Settings(problems=(f"{path}: {clean_line(str(error), 120)}",))
+        return Settings(problems=(_unread(path, error),))
     if not isinstance(table, dict):
-        return Settings(problems=(f"{path}: console is not a table",))
+        return Settings(problems=(Problem(str(path), N_("console is not a table")),))
     known = {each.name: each for each in fields(Settings) if each.name not in _NOT_KEPT}
     taken: dict[str, Any] = {}
     problems = []
     for key, value in table.items():
         if key not in known:
-            problems.append(f"{path}: console.{clean_line(key, 40)}: no such setting")
+            problems.append(
+                Problem(f"{path}: console.{clean_line(key, 40)}", N_("no such setting"))
+            )
         elif not _fits(key, value):
             problems.append(_cannot_be(key, value))
         else:
@@ -117,8 +131,13 @@ def without(settings: Settings, key: str) -> Settings:
     return replace(settings, **{key: default}, problems=(*settings.problems, problem))
 
 
-def _cannot_be(key: str, value: Any) -> str:
-    return f"{settings_file()}: console.{key}: cannot be {clean_line(repr(value), 40)}"
+def _cannot_be(key: str, value: Any) -> Problem:
+    where = f"{settings_file()}: console.{key}"
+    return Problem(where, N_("cannot be {}"), clean_line(repr(value), 40))
+
+
+def _unread(path: Path, error: Exception) -> Problem:
+    return Problem(str(path), N_("it cannot be read: {}"), clean_line(str(error), 120))
 
 
 def _fits(key: str, value: Any) -> bool:

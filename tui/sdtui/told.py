@@ -8,17 +8,29 @@ is anything left out or made up.
 import re
 from functools import lru_cache
 
+from sdcore.text import clean_line
 from sdtui.language import N_, _, language
 from sdtui.sentences import CORE, PUT_TOGETHER
+from sdtui.sentences_starting import STARTING, STARTING_TOGETHER
+from sdtui.sentences_training import TRAINING, TRAINING_TOGETHER
 
+SOURCES = (*CORE, *STARTING, *TRAINING)  # each stands in the core's sources, piece by piece
+ALL = (*SOURCES, *PUT_TOGETHER, *STARTING_TOGETHER, *TRAINING_TOGETHER)
 _FIELD = re.compile(r"\{(\w+)\}")
+_FILLED = re.compile(r"( ?)\{(\w+)\}( ?)")
 _MARKS = (N_("; "), N_(": "), N_(", "))
-_NUMBER = r"[-+]?[\d.,]+(?:e[-+]?\d+)?"
+_STANDS_FOR = {"n": r"[-+]?[\d.,]+(?:e[-+]?\d+)?", "token": r"\S+"}  # any text, for other fields
+_WIDE = "\u2e80"  # from here on signs need no blank beside each other
 
 
 def told(text: str) -> str:
     """Return a sentence of the core in the language of the console, else as it is."""
     return text if language() == "en" or not text else _told(text, language())
+
+
+def told_why(error: OSError | ValueError) -> str:
+    """Return the reason that the system, or a reader of ours, gives for an error."""
+    return told(clean_line((error.strerror if isinstance(error, OSError) else None) or str(error)))
 
 
 def told_of(cause: str, remedy: str | None) -> str:
@@ -34,8 +46,19 @@ def _told(text: str, _language: str) -> str:
         # Only what can match is compiled: all of them would take 60 ms at the first sentence.
         if all(word in text for word in words) and (found := _pattern(template).fullmatch(text)):
             values = {name: told(value) for name, value in found.groupdict().items()}
-            return _(template).format(**values)
+            return filled(_(template), values)
     return _in_parts(text)
+
+
+def filled(template: str, values: dict[str, str]) -> str:
+    """Put the values in; a blank that keeps Latin letters apart is not written beside Chinese."""
+
+    def put(match: re.Match[str]) -> str:
+        value = values[match[2]]
+        before = "" if value[:1] >= _WIDE else match[1]
+        return f"{before}{value}{'' if value[-1:] >= _WIDE else match[3]}"
+
+    return _FILLED.sub(put, template)
 
 
 def _in_parts(text: str) -> str:
@@ -52,7 +75,7 @@ def _templates() -> list[tuple[str, list[str]]]:
     """Return each template with the words between its fields; those that say more come first."""
     return [
         (template, [words for words in _FIELD.split(template)[::2] if words])
-        for template in sorted((*CORE, *PUT_TOGETHER), key=lambda each: -len(_FIELD.sub("", each)))
+        for template in sorted(ALL, key=lambda each: -len(_FIELD.sub("", each)))
     ]
 
 
@@ -60,5 +83,5 @@ def _templates() -> list[tuple[str, list[str]]]:
 def _pattern(template: str) -> re.Pattern[str]:
     pieces = _FIELD.split(template)
     for i in range(1, len(pieces), 2):
-        pieces[i] = f"(?P<{pieces[i]}>{_NUMBER if pieces[i] == 'n' else '.+'})"
+        pieces[i] = f"(?P<{pieces[i]}>{_STANDS_FOR.get(pieces[i], '.+')})"
     return re.compile("".join(p if i % 2 else re.escape(p) for i, p in enumerate(pieces)))

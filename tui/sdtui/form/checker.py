@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import Any, Literal
 
 from sdtui.language import _
+from sdtui.told import told
 
 Ask = Literal["look", "check"]
 TIMEOUT_S = 60.0
@@ -129,7 +130,7 @@ class Checker:
             except BrokenPipeError:
                 pass  # it died while it was asked
             except (OSError, ValueError) as error:  # it cannot be started, or wrote half an answer
-                why = error.strerror or "" if isinstance(error, OSError) else ""
+                why = told(error.strerror or "") if isinstance(error, OSError) else ""
             self._end_child()
         if why:
             words = _("the helper that checks the task cannot be started: {why}; free some memory")

@@ -33,6 +33,7 @@ from sdtui.form.entries import Raw, raw_of
 from sdtui.form.facts import Look
 from sdtui.form.paths import here
 from sdtui.language import _, ngettext
+from sdtui.told import told_of, told_why
 
 # What the helper needs to know of the training settings to find model and data.
 _NAMES = (
@@ -275,9 +276,9 @@ class Desk:
                 text = original.read_text("utf-8")
             except (OSError, ValueError) as error:
                 raise SdError(
-                    f"{original} cannot be read",
-                    cause=str(error),
-                    remedy="choose another file",
+                    _("{path} cannot be read").format(path=clean_line(str(original), 200)),
+                    cause=told_why(error),
+                    remedy=_("choose another file"),
                 ) from error
         task = self.task if path == self.origin else self.final_task()
         assert task is not None
@@ -389,7 +390,7 @@ def _lay_out_blank(desk: Desk, blank: Preset | SdError | OSError) -> None:
         desk.take(blank.task)
         return
     # The user's own defaults are no task, or there is no room: a form without them is better.
-    told = (blank.what, blank.cause) if isinstance(blank, SdError) else (str(blank),)
+    why = told_why(blank) if isinstance(blank, OSError) else told_of(blank.what, blank.cause)
     desk.draft.add_standard_mounts()
-    desk.note = clean_line(": ".join(told), 300)
+    desk.note = clean_line(why, 300)
     desk.judge()

@@ -12,6 +12,7 @@ from sdcore.runs.files import write_bytes
 from sdcore.runs.paths import home, make_private
 from sdtui.form.aside import apart, aside
 from sdtui.language import _
+from sdtui.told import told, told_why
 
 Record = dict[str, Any]
 _WRITING = threading.Lock()
@@ -61,7 +62,7 @@ def forget_draft(at: float) -> str:
 
 
 def _cause(error: OSError | SdError) -> str:
-    return error.cause if isinstance(error, SdError) else error.strerror or str(error)
+    return told(error.cause) if isinstance(error, SdError) else told_why(error)
 
 
 class DraftKeeper:

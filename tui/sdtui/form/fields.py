@@ -26,6 +26,7 @@ LABEL = 24  # cells, the mark of a change included
 _WIDE_LABEL = 30
 _WIDTHS = {"whole": 16, "number": 16, "switch": 16, "choice": 28}
 _MOST_LINES = 3
+_VALUES = {"true": N_("on"), "false": N_("off"), "auto": N_("auto")}
 
 
 @runtime_checkable
@@ -358,14 +359,18 @@ class Act(Widget, can_focus=True):
         self.action_press()
 
 
+def _options(*values: str) -> list[tuple[str, str]]:
+    """Return values with what they are called; most are names of their own."""
+    return [(value, _(_VALUES[value]) if value in _VALUES else value) for value in values]
+
+
 def row_of(entry: Entry, words: str, suggester: Suggester | None = None) -> FieldRow:
     """Return the row of a value; ``suggester`` completes what is typed."""
     default = entry.default if isinstance(entry.default, str) else ""
     if entry.kind == "switch":
-        options = [("true", _("on")), ("false", _("off"))]
-        editor: Widget = Choice(entry.key, options, default)
+        editor: Widget = Choice(entry.key, _options("true", "false"), default)
     elif entry.kind == "choice":
-        editor = Choice(entry.key, [(value, value) for value in entry.choices], default)
+        editor = Choice(entry.key, _options(*entry.choices), default)
     elif entry.kind == "lines":
         editor = LinesEditor(entry.key, listed=True)
     else:

@@ -97,7 +97,8 @@ def review_text(desk: Desk, styles: dict[str, Style]) -> Text:
     for problem in desk.form_troubles() if findings else desk.troubles():
         where = clean_line(_place(desk, problem.key), 60)
         words = clean_line(told_of(problem.cause, problem.remedy), 400)
-        text.append(f"✗ {where} ({clean_line(problem.key, 60)}): {words}\n", styles["error"])
+        head = _("✗ {where} ({key}): ").format(where=where, key=clean_line(problem.key, 60))
+        text.append(f"{head}{words}\n", styles["error"])
     if findings:
         text.append_text(findings_text(findings, styles))
     elif findings is not None:
@@ -144,5 +145,5 @@ def command_words(desk: Desk) -> str:
     if launch is None:
         return _("there is no command while there are problems")
     if isinstance(launch, SdError):
-        return clean_line(f"{launch.what}: {launch.cause}; {launch.remedy}", 600)
+        return clean_line(told_of(told_of(launch.what, launch.cause), launch.remedy), 600)
     return clean_line(command_line(launch), 100_000)

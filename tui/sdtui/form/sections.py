@@ -154,7 +154,7 @@ class Gpu(Section):
         if key != "gpu.count":
             return None
         if (trouble := self.desk.gpu_trouble()) is not None:
-            return Verdict("bad", f"{trouble.cause}: {trouble.remedy}")
+            return Verdict("bad", told_of(trouble.cause, trouble.remedy))
         if self.desk.draft.get("gpu.count") == "0":
             return Verdict("plain", _("0 = CPU: trains without a GPU"))
         return None

@@ -14,6 +14,7 @@ from sdcore.launch.plan import LaunchPlan
 from sdcore.text import clean_line
 from sdtui.form.desk import Desk
 from sdtui.language import N_, _
+from sdtui.told import told_of
 
 _NARROW = 60  # cells; below, the summary is a column
 
@@ -83,7 +84,7 @@ class Summary(Widget):
             return [(_("what it needs is known when the problems are mended"), False)], ""
         launch = desk.launch()
         if isinstance(launch, SdError):
-            return [(clean_line(f"{launch.what}: {launch.cause}", 300), True)], ""
+            return [(clean_line(told_of(launch.what, launch.cause), 300), True)], ""
         plan = desk.look.plan(task)
         rows = plan_words(plan) if plan else [(_("an own start command"), False)]
         return rows, short_command(launch) if launch else ""

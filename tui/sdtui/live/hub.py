@@ -12,6 +12,7 @@ from sdcore.errors import SdError
 from sdcore.runs.paths import RunDir, runs_root
 from sdtui.live.catalogue import Catalogue
 from sdtui.live.snapshot import View
+from sdtui.told import told, told_of
 
 if TYPE_CHECKING:  # loaded by the thread, when a run is opened: NumPy is not for the first paint
     from sdtui.live.curve import Curve, CurveReader
@@ -103,8 +104,10 @@ class Hub:
             try:
                 self._look()
                 self._tell(self._reader.trouble if self._reader else "")
-            except (OSError, SdError, ValueError) as error:
-                self._tell(str(error))
+            except (OSError, ValueError) as error:
+                self._tell(told(str(error)))
+            except SdError as error:
+                self._tell(told_of(told_of(error.what, error.cause), error.remedy))
             except Exception as error:  # noqa: BLE001  # told by ending the console with it
                 self._listener().broken(error)
                 break

@@ -19,6 +19,7 @@ from sdtui.live.log_query import Filter, Query
 from sdtui.live.log_scan import Ask, Copied, Count, Hit, Matches, Window
 from sdtui.live.log_tries import TooSlowError, Tries
 from sdtui.live.logfile import LogFile
+from sdtui.told import told
 
 _STEP_S = 0.012  # of work before it looks for newer wishes
 _TELL_S = 0.4  # between two reports of progress
@@ -151,7 +152,7 @@ class LogFeed:
             except TooSlowError:
                 self._give_up(self._wanted)
             except OSError as error:
-                self._tell_trouble(clean_line(str(error), 200))
+                self._tell_trouble(clean_line(told(str(error)), 200))
                 self._start_over()  # a walk that failed half-way cannot go on
             except Exception as error:  # noqa: BLE001  # told by ending the console with it
                 self._post(Broken(error))

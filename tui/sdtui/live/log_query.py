@@ -14,6 +14,7 @@ from sdtui.live.log_cells import LONGEST
 from sdtui.live.log_levels import GRAVE, RANKED, Level
 from sdtui.live.log_tries import Spans, Tries
 from sdtui.live.logfile import Row
+from sdtui.told import told
 
 _DELETED = bytes({*range(0x20), 0x7F} - {0x0A, 0x09, 0x0D})
 _SPECIAL = re.compile(r"\\.|\{[^}]*\}|[.^$*+?{}]")
@@ -96,7 +97,7 @@ class Query:
             regex = re.compile(text, flags)
             in_page = None if _OF_A_LINE.search(text) else re.compile(text, flags | re.MULTILINE)
         except (re.error, OverflowError, RecursionError) as error:
-            raise BadPatternError(str(error)) from error
+            raise BadPatternError(told(str(error))) from error
         return cls(text, regex, in_page, _needed(text), _repeats(text))
 
     def quick(self, longest: int) -> bool:

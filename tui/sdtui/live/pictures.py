@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from sdcore.text import clean_line
 from sdtui.language import _
+from sdtui.told import told_why
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -169,7 +170,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _gone(error: OSError) -> str:
-    return _("cannot be read: {cause}").format(cause=clean_line(error.strerror or "", 80))
+    return _("cannot be read: {cause}").format(cause=clean_line(told_why(error), 80))
 
 
 def _broken(error: Exception) -> str:

@@ -14,6 +14,7 @@ from sdtui.live.gpu_nodes import NodesReader
 from sdtui.live.samples import SampleReader
 from sdtui.live.snapshot import RunSnapshot
 from sdtui.secrets import mask_of, masked, masked_status, tells
+from sdtui.told import told
 
 T = TypeVar("T")
 
@@ -59,7 +60,7 @@ class RunReader:
         try:
             return poll()
         except OSError as error:
-            self.trouble = self.trouble or str(error)
+            self.trouble = self.trouble or told(str(error))
             return nothing
 
     def close(self) -> None:

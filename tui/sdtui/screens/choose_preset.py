@@ -23,6 +23,7 @@ from sdtui.form.paths import PathSuggester
 from sdtui.form.suitable import suited
 from sdtui.language import N_, _
 from sdtui.theme import GLYPHS
+from sdtui.told import told_why
 
 if TYPE_CHECKING:
     from sdtui.app import SdTui
@@ -81,7 +82,7 @@ class ChoosePreset(ModalScreen[Choice | None]):
             self._presets = await apart(lambda: suited(self._memories))
         except OSError as error:
             self._presets = ()
-            words = _("the presets cannot be read: {why}").format(why=error.strerror or str(error))
+            words = _("the presets cannot be read: {why}").format(why=told_why(error))
             self.notify(words, severity="error", markup=False)
         self._filter(self.query_one(Input).value)
         if self._entered:
@@ -110,7 +111,7 @@ class ChoosePreset(ModalScreen[Choice | None]):
             name = set_cell_size(clean_line(preset.name, 40), 16)
             rows.append((
                 f"p{preset.name}",
-                f"{'✓' if fits else ' '} {name} {clean_line(preset.description, 200)}",
+                f"{'✓' if fits else ' '} {name} {clean_line(_(preset.description), 200)}",
             ))  # fmt: skip
         rows.append(("e", "  " + _("an empty form")))
         runs = self._runs[:_MOST_RUNS]

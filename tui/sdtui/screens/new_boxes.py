@@ -21,6 +21,7 @@ from sdtui.form.paths import PathSuggester
 from sdtui.form.review import findings_text
 from sdtui.language import N_, _, ngettext
 from sdtui.screens.dialogs import Confirm
+from sdtui.told import told_why
 
 if TYPE_CHECKING:
     from sdtui.screens.new import NewScreen
@@ -162,9 +163,11 @@ async def _save(screen: "NewScreen") -> None:
 def _write(desk: Desk, path: Path) -> None:
     if path.parent == shipped_folder():
         raise SdError(
-            f"{path.name} is not saved",
-            cause="the presets of that folder come with sdtui and are replaced by its next version",
-            remedy="choose another folder",
+            _("{name} is not saved").format(name=path.name),
+            cause=_(
+                "the presets of that folder come with sdtui and are replaced by its next version"
+            ),
+            remedy=_("choose another folder"),
         )
     try:
         write_bytes(path, desk.saved_text(path).encode())
@@ -173,5 +176,5 @@ def _write(desk: Desk, path: Path) -> None:
 
 
 def _unsaved(path: Path, error: OSError | ValueError) -> SdError:
-    cause = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return SdError(f"{path} cannot be saved", cause=cause, remedy="choose another file")
+    what = _("{path} cannot be saved").format(path=clean_line(str(path), 200))
+    return SdError(what, cause=told_why(error), remedy=_("choose another file"))

@@ -10,12 +10,12 @@ from textual.containers import Horizontal, Vertical
 
 from sdcore.errors import SdError
 from sdcore.runs.status import LIVE, Status
-from sdcore.text import clean_line
 from sdtui import actions
 from sdtui.language import N_, _, ngettext
 from sdtui.live.snapshot import View
 from sdtui.screens.base import ConsoleScreen
 from sdtui.screens.tasks_list import SORTS, Listing
+from sdtui.told import told_why
 from sdtui.widgets.line import Line
 from sdtui.widgets.peek import Facts, Peek, read_facts
 from sdtui.widgets.task_table import TaskTable
@@ -167,7 +167,7 @@ class TasksScreen(ConsoleScreen):
             facts = read_facts(self.console_app.hub.run_of(status.id), status)
         except OSError as error:
             words = _("its events cannot be read: {why}")
-            facts = Facts(lines=(words.format(why=clean_line(str(error.strerror))),))
+            facts = Facts(lines=(words.format(why=told_why(error)),))
         self.app.call_from_thread(self._take_facts, status, facts)
 
     def _take_facts(self, status: Status, facts: Facts) -> None:

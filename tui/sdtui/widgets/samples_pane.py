@@ -162,7 +162,7 @@ class SamplesPane(Pane):
         for place in range(prompts):
             for way in ways:
                 sample = choosing.picture_of(found, way, (choice.prompt + place) % number)
-                name = f"{_(choosing.weights_name(way))}: " if len(ways) > 1 else ""
+                name = _(choosing.weights_name(way)) + _(": ") if len(ways) > 1 else ""
                 tiles.append(Tile(sample.path, name + sample.prompt))
         return tuple(tiles[: max(most, len(ways))])
 

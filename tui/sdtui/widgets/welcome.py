@@ -157,7 +157,7 @@ class Welcome(Static, can_focus=True):
         host = self._host
         if host and host.preset != _DEMO:
             words = _("{preset}, which fits this host: {about}")
-            ways.append(("enter", words.format(preset=host.preset, about=host.about)))
+            ways.append(("enter", words.format(preset=host.preset, about=_(host.about))))
         ways.append(("n", _("an empty form")))
         if host:
             words = ngettext(

@@ -196,6 +196,32 @@ what is this
     )
 
 
+def test_a_quoted_value_of_a_pasted_env_file_goes_over_lines() -> None:
+    """A private key has thirty lines; each was told to be no NAME=value, and the key was lost."""
+    text = """
+KEY="-----BEGIN KEY-----
+MIIE#no comment
+it's
+-----END KEY-----"  # mine
+export JSON='{
+  "a": 1
+}'
+AFTER=1
+"""
+    key = "-----BEGIN KEY-----\nMIIE#no comment\nit's\n-----END KEY-----"
+    found = [("KEY", key), ("JSON", '{\n  "a": 1\n}'), ("AFTER", "1")]
+    assert parse_env(text) == (found, 0)
+    assert parse_env(text.replace("\n", "\r\n")) == (found, 0)
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_forgotten_quote_costs_its_own_line_alone(quote: str) -> None:
+    """The quotes of the next variable would close it, and both would be wrong."""
+    text = f"A={quote}x\nB={quote}y{quote}\nwhat\nC={quote}z"
+
+    assert parse_env(text) == ([("A", f"{quote}x"), ("B", "y"), ("C", f"{quote}z")], 1)
+
+
 @given(st.text())
 def test_no_pasted_text_breaks_the_reader(text: str) -> None:
     """A clipboard can hold anything."""

@@ -17,7 +17,7 @@ import pytest
 
 from sdcore.runs import locks
 from sdcore.runs.paths import RunDir
-from sdtui import language
+from sdtui import keymap, language
 from sdtui.settings import Settings
 from support.console import SIZES, Driven, drive
 from support.fake_runs import exit_record, make_run, metric
@@ -88,6 +88,9 @@ def test_translations_take_the_same_values(tool: ModuleType) -> None:
         parts = string.Formatter().parse(text)
         return {(name, spec or "") for _text, name, spec, _conversion in parts if name is not None}
 
+    def keys_in(text: str) -> set[str]:
+        return {id_ for id_ in re.findall(r"\[([\w.]+)\]", text) if id_ in keymap.DEFAULTS}
+
     catalogue = tool.read("zh_CN")
     for message in (m for m in catalogue if m.id):
         originals, forms = _forms(message.id), _forms(message.string)
@@ -96,6 +99,7 @@ def test_translations_take_the_same_values(tool: ModuleType) -> None:
             assert fields(form) == fields(originals[-1]), message.id
             assert form.count("\n") == originals[-1].count("\n"), message.id
             assert form.startswith(" ") == originals[-1].startswith(" "), message.id
+            assert keys_in(form) == keys_in(" ".join(originals)), message.id
 
 
 def test_the_compiled_translations_are_those_of_the_sources(

@@ -132,7 +132,7 @@ def test_a_slow_disk_holds_up_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
         ("[console]\nlink = 'warp'\ntheme = 'nord'", "console.link"),
         ("[console]\nmouse = 'yes'\ntheme = 'nord'", "console.mouse"),
         ("[console]\nsmothing = 1\ntheme = 'nord'", "no such setting"),
-        ("[console]\nkeys = {a = 1}\ntheme = 'nord'", "console.keys"),
+        ("[console]\nkeys = 1\ntheme = 'nord'", "console.keys"),
         ("[console]\nread_only = true\ntheme = 'nord'", "no such setting"),
     ],
 )

@@ -16,6 +16,7 @@ from sdcore.runs.status import Status, read_status
 from sdcore.runs.store import remove_run
 from sdcore.text import clean_line
 from sdtui import phrases
+from sdtui.keymap import keyed
 from sdtui.language import _, ngettext
 from sdtui.removal import what_goes
 
@@ -133,16 +134,16 @@ def _begin_stop(app: "SdTui", status: Status) -> None:
                  "SIGTERM, and SIGKILL half a minute later.")  # fmt: skip
         app.call_from_thread(_confirm, app, title, body, lambda: _ask(app, status, "stop"))
     elif _ask_end(run, "stop"):
-        app.call_from_thread(_say, app, _asked_words(status))
+        app.call_from_thread(_say, app, keyed(_asked_words(status), on=app.current_mode))
     else:
         app.call_from_thread(_offer_rung, app, status, "term")
 
 
 def _asked_words(status: Status) -> str:
     words = (
-        _("{name} is asked to stop; s again goes further")
+        _("{name} is asked to stop; [run.stop] again goes further")
         if status.state == "queued" or status.step is None
-        else _("{name} is asked to save and stop; s again goes further")
+        else _("{name} is asked to save and stop; [run.stop] again goes further")
     )
     return words.format(name=status.name)
 
@@ -241,11 +242,11 @@ def resume(app: "SdTui", runs: Sequence[Status]) -> None:
     able = [status for status in runs if status.over and status.state != "done"]
     if not able:
         words = (
-            _("{name} is done: R trains it longer")
+            _("{name} is done: [run.resume_from] trains it longer")
             if runs[0].over
             else _("{name} is alive: only what is over is resumed")
         )
-        _say(app, words.format(name=runs[0].name), warn=True)
+        _say(app, keyed(words.format(name=runs[0].name), on=app.current_mode), warn=True)
         return
 
     def start(status: Status) -> None:
@@ -335,7 +336,7 @@ def delete(app: "SdTui", runs: Sequence[Status]) -> None:
             UsageError(
                 _("{name} is not deleted").format(name=live[0].name),
                 cause=_("it is alive: {state}").format(state=phrases.state_name(live[0].state)),
-                remedy=_("stop it first: s"),
+                remedy=keyed(_("stop it first: [run.stop]"), on=app.current_mode),
             )
         )
         return

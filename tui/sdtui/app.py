@@ -22,7 +22,7 @@ from textual.screen import Screen
 from sdcore.errors import SdError
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import LIVE
-from sdtui import language
+from sdtui import keymap, language
 from sdtui.bell import Ends, tell_ends
 from sdtui.language import N_, _
 from sdtui.live.hub import Hub, Listener
@@ -135,6 +135,7 @@ class SdTui(Turns):
             self.register_theme(theme)
         if self.settings.theme not in self.available_themes:  # only Textual knows them all
             self.settings = without(self.settings, "theme")
+        self.settings = keymap.settled(self.settings)
         self.theme = self.settings.theme
         # Textual has its styles from before it knew our themes: parsed only once with these.
         self.stylesheet.set_variables(self.get_css_variables())
@@ -160,7 +161,8 @@ class SdTui(Turns):
         """Take the keys as they were remapped, and the signals."""
         self.set_keymap(dict(self.settings.keys))
         for words in self.settings.problems:
-            self.notify(str(words), severity="warning", title=_("Settings"), markup=False)
+            told = keymap.keyed(str(words))
+            self.notify(told, severity="warning", title=_("Settings"), markup=False)
         # Killed by default it would leave a terminal without echo. A hang-up takes the terminal
         # with it, and nothing may then be written: that one ends us at once.
         loop = asyncio.get_running_loop()

@@ -16,6 +16,7 @@ from sdcore.runs.fields import Fields
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import State, Status
 from sdcore.text import clean_line
+from sdtui.keymap import keyed
 from sdtui.language import N_, _, ngettext
 from sdtui.told import filled, told
 from sdtui.words import bucket_sizes
@@ -107,12 +108,15 @@ def reason_words(status: Status) -> str:
     return told(reason.removeprefix(f"{status.state}: "))
 
 
-def remedy_words(status: Status) -> str:
-    """Write what a person can do about it, in one line."""
+def remedy_words(status: Status, on: str = "run") -> str:
+    """Write what a person can do about it, in one line, with the keys of the screen ``on``."""
     if status.state in {"stopped", "interrupted"}:
-        if status.checkpoint is not None:
-            return _("r resumes it from its last checkpoint")
-        return _("r starts it again from step 0: it has no checkpoint")
+        words = (
+            _("[run.resume] resumes it from its last checkpoint")
+            if status.checkpoint is not None
+            else _("[run.resume] starts it again from step 0: it has no checkpoint")
+        )
+        return keyed(words, on=on)
     return told(clean_line(status.remedy or ""))
 
 

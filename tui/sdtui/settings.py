@@ -32,10 +32,10 @@ class Problem:
 
     where: str  # file or setting
     why: str  # a template that is marked for translation
-    value: str = ""
+    values: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return _("{where}: {why}").format(where=self.where, why=_(self.why).format(self.value))
+        return _("{where}: {why}").format(where=self.where, why=_(self.why).format(*self.values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,18 +133,18 @@ def without(settings: Settings, key: str) -> Settings:
 
 def _cannot_be(key: str, value: Any) -> Problem:
     where = f"{settings_file()}: console.{key}"
-    return Problem(where, N_("cannot be {}"), clean_line(repr(value), 40))
+    return Problem(where, N_("cannot be {}"), (clean_line(repr(value), 40),))
 
 
 def _unread(path: Path, error: Exception) -> Problem:
-    return Problem(str(path), N_("it cannot be read: {}"), clean_line(str(error), 120))
+    return Problem(str(path), N_("it cannot be read: {}"), (clean_line(str(error), 120),))
 
 
 def _fits(key: str, value: Any) -> bool:
     if key in CHOICES:
         return value in CHOICES[key]
     if key == "keys":
-        return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+        return isinstance(value, dict)  # ``keymap`` judges each, when the app knows keys
     return isinstance(value, type(getattr(Settings(), key))) or (
         key == "chart" and isinstance(value, dict)
     )

@@ -32,6 +32,7 @@ from sdtui.form.drafts import Record, read_draft
 from sdtui.form.entries import Raw, raw_of
 from sdtui.form.facts import Look
 from sdtui.form.paths import here
+from sdtui.keymap import keyed
 from sdtui.language import _, ngettext
 from sdtui.told import told_of, told_why
 
@@ -301,7 +302,9 @@ class Desk:
         except (OSError, ValueError, OverflowError, TypeError, AttributeError):
             return False
         self.origin = Path(origin) if isinstance(origin, str) else None
-        self.note = _("draft of {time} restored; F7 to start empty").format(time=f"{at:%H:%M}")
+        self.note = keyed(
+            _("draft of {time} restored; [new.empty] to start empty").format(time=f"{at:%H:%M}")
+        )
         self.typed = True
         self.judge()
         return True

@@ -18,6 +18,7 @@ from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
 from sdcore.task.writing import to_table
 from sdtui.form.dotenv import NAME
 from sdtui.form.entries import Raw, entries, raw_of, value_of
+from sdtui.keymap import keyed
 from sdtui.language import _
 
 FORMAT = 1
@@ -172,7 +173,8 @@ class Draft:
     def _name_fault(self, typed: str) -> tuple[str, str] | None:
         """Return why no variable can be given this name, and what to do."""
         if not typed:
-            return _("the variable has no name"), _("type one, or press F9 to remove it")
+            remedy = keyed(_("type one, or press [env.remove] to remove it"))
+            return _("the variable has no name"), remedy
         if "=" in typed:
             return _("a name holds no ="), _("type the value in the field beside it")
         if not NAME.fullmatch(typed):

@@ -8,6 +8,7 @@ from sdcore.launch.runtimes.choice import candidates
 from sdcore.launch.runtimes.facts import RuntimeFacts
 from sdcore.task.spec import DATASET, MODEL, PROJECT, TaskSpec
 from sdcore.text import clean_line
+from sdtui.keymap import keyed
 from sdtui.language import _, ngettext
 from sdtui.told import told, told_of
 
@@ -48,7 +49,7 @@ class Look:
             return None
         if "error" in fact:
             error = fact["error"]
-            remedy = error["remedy"] or _("press F2 to browse")
+            remedy = error["remedy"] or keyed(_("press [mounts.browse] to browse"))
             return Verdict("bad", clean_line(told_of(error["cause"], remedy), 300))
         by_target = {
             DATASET: _data_words, "data": _data_words, MODEL: _model_words, "model": _model_words,

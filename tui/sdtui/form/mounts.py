@@ -13,6 +13,7 @@ from sdtui.form.fields import Act, Choice, FieldRow, TextEditor, tell_edit
 from sdtui.form.labels import ROLES, mount_label
 from sdtui.form.paths import DATA_FILES, PathSuggester
 from sdtui.form.sections import Section
+from sdtui.keymap import keyed
 from sdtui.language import N_, _
 
 
@@ -38,7 +39,9 @@ class Mounts(Section):
         key = f"mounts.{number}"
         files = DATA_FILES if mount.target == DATASET else ()
         path = TextEditor(
-            f"{key}.source", placeholder=_("a folder; F2 browses"), suggester=PathSuggester(*files)
+            f"{key}.source",
+            placeholder=keyed(_("a folder; [mounts.browse] browses")),
+            suggester=PathSuggester(*files),
         )
         options = [("true", _("read only")), ("false", _("writable"))]
         access = Choice(f"{key}.read_only", options, "false")

@@ -15,6 +15,7 @@ from sdtui.form.desk import Desk
 from sdtui.form.labels import label, mount_label
 from sdtui.form.sections import Section
 from sdtui.form.summary import plan_words
+from sdtui.keymap import keyed
 from sdtui.language import N_, _
 from sdtui.told import told, told_of
 from sdtui.widgets.line import alike
@@ -104,7 +105,8 @@ def review_text(desk: Desk, styles: dict[str, Style]) -> Text:
     elif findings is not None:
         text.append(_("✓ checked: nothing stands against it") + "\n", styles["good"])
     elif not desk.problems:
-        text.append(_("not checked yet: ^t checks, ^r checks and starts") + "\n", styles["note"])
+        words = keyed(_("not checked yet: [new.check] checks, [new.create] checks and starts"))
+        text.append(words + "\n", styles["note"])
     task = desk.final_task()
     if task is None:
         return text
@@ -115,7 +117,7 @@ def review_text(desk: Desk, styles: dict[str, Style]) -> Text:
         text.append("\n" + _("What it does") + "\n", styles["title"])
         for words, worry in plan_words(plan):
             text.append(f"{'!' if worry else ' '} {words}\n", styles["warning"] if worry else None)
-    text.append("\n" + _("The command, whole; ^y copies it") + "\n", styles["title"])
+    text.append("\n" + keyed(_("The command, whole; [new.copy] copies it")) + "\n", styles["title"])
     text.append(command_words(desk), styles["command"])
     return text
 

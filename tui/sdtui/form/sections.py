@@ -16,6 +16,7 @@ from sdtui.form.entries import Raw, entries
 from sdtui.form.facts import Verdict
 from sdtui.form.fields import Choice, FieldRow, LinesEditor, row_of
 from sdtui.form.labels import label
+from sdtui.keymap import keyed
 from sdtui.language import N_, _
 from sdtui.told import told, told_of
 
@@ -26,12 +27,14 @@ TITLES = {
 }  # fmt: skip
 
 # Of fields that are no single value of a task.
-_HELP = {
-    "source": N_("Folder on this host; ~ is your home. → takes what is offered, F2 browses"),
+_HELP = {  # [ids] stand for keys
+    "source": N_(
+        "Folder on this host; ~ is your home. → takes what is offered, [mounts.browse] browses"
+    ),
     "target": N_("Absolute path at which the task sees the folder, e.g. /mnt/more"),
     "read_only": N_("Forbid writing to it. Space changes it, Backspace leaves it out"),
-    "env": N_("A variable of the task's environment. F9 removes it"),
-    "variable": N_("The name of a variable. Enter takes it, F9 removes the variable"),
+    "env": N_("A variable of the task's environment. [env.remove] removes it"),
+    "variable": N_("The name of a variable. Enter takes it, [env.remove] removes the variable"),
     "new": N_("Enter adds NAME=value; a pasted .env is added whole"),
     "own_command": N_("What is started: the trainer that comes with sdtui, or a command"),
     "cluster": N_("Where the task runs"),
@@ -124,11 +127,13 @@ class Basics(Section):
         parts = [part for part in (desk.note, origin) if part]
         set_words(self.query_one("#basics-origin", Static), clean_line(" · ".join(parts), 300))
         keys = _(
-            "Tab or ↓ goes from field to field, F6 from part to part, Esc leaves a field.\n"
-            "^o load a preset   ^r check and start   ^t check only   ^s save as a preset\n"
+            "Tab or [field.down] goes from field to field, [new.next_part] from part to part, "
+            "[screen.back] leaves a field.\n"
+            "[new.load] load a preset   [new.create] check and start   [new.check] check only   "
+            "[new.save] save as a preset\n"
             "An empty field takes its default, which it shows faintly."
         )
-        set_words(self.query_one("#basics-keys", Static), keys)
+        set_words(self.query_one("#basics-keys", Static), keyed(keys))
 
 
 class Gpu(Section):
@@ -252,7 +257,8 @@ def help_of(key: str, raw: Raw) -> str:
     setting = PLATFORM_ENV.get(name) if head == "env" else None
     entry = entries().get(f"train.{setting}" if setting else key)
     if entry is None:
-        return _(_HELP.get(key) or _HELP.get(key.rpartition(".")[2]) or _HELP.get(head, ""))
+        known = _HELP.get(key) or _HELP.get(key.rpartition(".")[2]) or _HELP.get(head, "")
+        return keyed(_(known))
     parts = [key, _(entry.help).rstrip(".。")]
     if entry.limits:
         parts.append(entry.limits)

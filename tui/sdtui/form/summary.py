@@ -13,6 +13,7 @@ from sdcore.errors import SdError
 from sdcore.launch.plan import LaunchPlan
 from sdcore.text import clean_line
 from sdtui.form.desk import Desk
+from sdtui.keymap import keyed
 from sdtui.language import N_, _
 from sdtui.told import told_of
 
@@ -122,7 +123,7 @@ class Summary(Widget):
             text.append_text(self._piece(row)).append("\n")
         if self._command:
             text.append("\n" + _("Command") + "  ", self._style("title"))
-            text.append(_("^y copies all of it") + "\n", self._style("faint"))
+            text.append(keyed(_("[new.copy] copies all of it")) + "\n", self._style("faint"))
             text.append(self._command, self._style("command"))
         return text
 

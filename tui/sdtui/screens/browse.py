@@ -16,6 +16,7 @@ from textual.widgets.option_list import Option
 
 from sdcore.text import clean_line, from_home
 from sdtui.form.aside import aside
+from sdtui.keymap import keyed
 from sdtui.language import N_, _, ngettext
 
 _MOST = 2000  # entries shown; a folder of a million images is not chosen by reading them
@@ -93,8 +94,9 @@ class Browse(ModalScreen[str | None]):
             name.cursor_blink = False
             yield name
             yield OptionList(markup=False)
-            words = _("enter opens or takes   F2 takes this folder   ^g dot files   esc none")
-            yield Static(Text(words), classes="dialog--keys")
+            words = _("enter opens or takes   [browse.choose] takes this folder   "
+                      "[browse.hidden] dot files   [browse.close] none")  # fmt: skip
+            yield Static(Text(keyed(words)), classes="dialog--keys")
 
     def on_mount(self) -> None:
         """Begin where the field points to, or at the nearest folder above that there is."""

@@ -21,6 +21,7 @@ from sdtui.form.aside import apart
 from sdtui.form.desk import desk_of
 from sdtui.form.paths import PathSuggester
 from sdtui.form.suitable import suited
+from sdtui.keymap import keyed
 from sdtui.language import N_, _
 from sdtui.theme import GLYPHS
 from sdtui.told import told_why
@@ -67,7 +68,9 @@ class ChoosePreset(ModalScreen[Choice | None]):
             path.cursor_blink = False
             yield path
             yield OptionList(markup=False)
-            yield Static(Text(_("enter load   ↑↓ choose   esc back")), classes="dialog--keys")
+            yield Static(
+                Text(keyed(_("enter load   ↑↓ choose   [load.close] back"))), classes="dialog--keys"
+            )
 
     def on_mount(self) -> None:
         """Typing goes to the path, the arrows to the list."""

@@ -13,6 +13,7 @@ from sdcore.runs.status import Status
 from sdtui import phrases
 from sdtui.frozen import read_task
 from sdtui.kept import Kept
+from sdtui.keymap import keyed
 from sdtui.language import N_, _
 from sdtui.live.hub import MOST_OVERLAYS
 from sdtui.live.snapshot import View
@@ -100,8 +101,9 @@ class CompareScreen(ConsoleScreen):
         self.set_class(len(runs) < 2, "-few")
         if len(runs) < 2:
             hint = self.query_one("#hint", Static)
-            words = _("Mark two to {n} runs with space in the list of tasks (1), then press 7.")
-            hint.update(words.format(n=MOST_OVERLAYS + 1), layout=False)
+            words = _("Mark two to {n} runs with [table.mark] in the list of tasks ([go.tasks]), "
+                      "then press [go.compare].")  # fmt: skip
+            hint.update(keyed(words.format(n=MOST_OVERLAYS + 1)), layout=False)
             return
         rows = [*self._outcomes(runs, view), *self._differences(runs)]
         self.query_one(CompareTable).draw(tuple(run.name for run in runs), tuple(rows))

@@ -11,6 +11,7 @@ from textual.widgets import Static
 
 from sdcore.errors import SdError
 from sdcore.text import clean
+from sdtui.keymap import keyed
 from sdtui.language import N_, _
 from sdtui.told import told
 
@@ -32,7 +33,9 @@ class Confirm(ModalScreen[bool]):
         with Vertical(classes="dialog"):
             yield Static(Text(clean(self._title, 500)), classes="dialog--title")
             yield Static(Text(clean(self._body, 2000)), classes="dialog--body")
-            yield Static(Text(_("y yes   n no")), classes="dialog--keys")
+            yield Static(
+                Text(keyed(_("[confirm.yes] yes   [confirm.no] no"))), classes="dialog--keys"
+            )
 
     def action_answer(self, yes: bool) -> None:
         """Close with the answer."""
@@ -59,7 +62,9 @@ class ErrorBox(ModalScreen[None]):
             body = _("cause: {cause}\nremedy: {remedy}")
             body = body.format(cause=told(error.cause), remedy=told(error.remedy))
             yield Static(Text(clean(body, 4000)), classes="dialog--body")
-            yield Static(Text(_("esc close   y copy")), classes="dialog--keys")
+            yield Static(
+                Text(keyed(_("[error.close] close   [error.copy] copy"))), classes="dialog--keys"
+            )
 
     def action_close(self) -> None:
         """Go on."""

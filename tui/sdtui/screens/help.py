@@ -12,6 +12,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
+from sdtui.keymap import keyed
 from sdtui.language import N_, _
 from sdtui.widgets.bars import offered_keys
 from sdtui.widgets.cells import fit
@@ -39,7 +40,7 @@ class HelpScreen(ModalScreen[None]):
         """Show the table."""
         with Vertical(classes="dialog"):
             yield Lines(self._lines())
-            yield Static(Text(_("esc close   ↑ ↓ scroll")), classes="dialog--keys")
+            yield Static(Text(keyed(_("[help.close] close   ↑ ↓ scroll"))), classes="dialog--keys")
 
     def _groups(self) -> dict[str, list[_Row]]:
         """Return what is listed, by the title it stands under; the nearest first."""

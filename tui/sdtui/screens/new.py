@@ -21,6 +21,7 @@ from sdtui.form.drafts import DraftKeeper
 from sdtui.form.facts import Look
 from sdtui.form.mounts import Mounts
 from sdtui.form.sections import Section
+from sdtui.keymap import keyed
 from sdtui.language import N_, _, ngettext
 from sdtui.live.snapshot import View
 from sdtui.screens.new_form import FormScreen
@@ -187,8 +188,9 @@ class NewScreen(FormScreen):
     def _refuse_problems(self) -> None:
         """Say that there is no task yet, and go to the first reason."""
         count = len(self.desk.problems)
-        words = ngettext("not yet: {n} problem", "not yet: {n} problems; ^n goes on", count)
-        self.notify(words.format(n=count), severity="warning", markup=False)
+        words = ngettext("not yet: {n} problem", "not yet: {n} problems; [new.problem] goes on",
+                         count)  # fmt: skip
+        self.notify(keyed(words.format(n=count)), severity="warning", markup=False)
         self._problem_at = -1
         self.call_later(self.action_next_problem)
 

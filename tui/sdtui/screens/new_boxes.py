@@ -19,6 +19,7 @@ from sdtui.form.aside import patiently
 from sdtui.form.desk import Desk, same_file
 from sdtui.form.paths import PathSuggester
 from sdtui.form.review import findings_text
+from sdtui.keymap import keyed
 from sdtui.language import N_, _, ngettext
 from sdtui.screens.dialogs import Confirm
 from sdtui.told import told_why
@@ -58,14 +59,17 @@ class Findings(ModalScreen[bool]):
             title = ngettext(
                 "{n} error: it cannot start", "{n} errors: it cannot start", self._errors
             )
-            keys = _("esc back to the form")
+            keys = _("[findings.close] back to the form")
         else:
-            title, keys = _("Start all the same?"), _("y start   n back to the form")
+            title, keys = (
+                _("Start all the same?"),
+                _("[findings.start] start   [findings.close] back to the form"),
+            )
         with Vertical(classes=f"pick dialog {'-bad' if self._errors else ''}"):
             yield Static(Text(title.format(n=self._errors)), classes="dialog--title")
             with VerticalScroll():
                 yield Static(id="findings-text")
-            yield Static(Text(keys), classes="dialog--keys")
+            yield Static(Text(keyed(keys)), classes="dialog--keys")
 
     def on_mount(self) -> None:
         """Write the findings in their colours."""
@@ -109,7 +113,7 @@ class SaveAs(ModalScreen[Path | None]):
                 names = clean_line(", ".join(self._secrets), 100)
                 words = _("The values of {names} will stand in it, readable by you alone.")
                 yield Static(Text(words.format(names=names)))
-            yield Static(Text(_("enter save   esc back")), classes="dialog--keys")
+            yield Static(Text(keyed(_("enter save   [save.close] back"))), classes="dialog--keys")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Take the path."""

@@ -16,6 +16,7 @@ from sdcore.text import clean_line
 from sdtui import actions, phrases
 from sdtui.frozen import read_task, surroundings
 from sdtui.kept import Kept
+from sdtui.keymap import keyed
 from sdtui.language import N_, _
 from sdtui.live.snapshot import RunSnapshot, View
 from sdtui.screens.base import ConsoleScreen
@@ -167,10 +168,10 @@ class RunScreen(ConsoleScreen):
         )
         self.set_class(not there, "-gone")
         if opened is None:
-            gone.set(_(" No run is open: choose one in the list of tasks (esc)."))
+            gone.set(keyed(_(" No run is open: choose one in the list of tasks ([screen.back]).")))
         elif not there:
-            words = _(" The folder of {name} was removed. Esc goes back to the list.")
-            gone.set(words.format(name=clean_line(opened.name)))
+            words = _(" The folder of {name} was removed. [screen.back] goes back to the list.")
+            gone.set(keyed(words.format(name=clean_line(opened.name))))
 
     # Places.
     def _lay_out(self) -> None:

@@ -9,6 +9,7 @@ from textual.containers import Grid, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Label, Select, Static
 
+from sdtui.keymap import keyed
 from sdtui.language import LANGUAGES, N_, _
 from sdtui.settings import CHOICES, settings_file
 from sdtui.theme import in_order
@@ -59,9 +60,9 @@ class SettingsScreen(ModalScreen[None]):
                         name=key,
                         compact=True,
                     )
-            kept = _("Kept in {file}; keys are set there, too, by the names that ? shows").format(
-                file=settings_file()
-            )
+            kept = keyed(
+                _("Kept in {file}; keys are set there, too, by the names that [app.help] shows")
+            ).format(file=settings_file())
             yield Static(Text(f"{kept}\n{_EXAMPLE}"), classes="dialog--keys")
 
     def _choices(self, key: str) -> list[tuple[str, Any]]:

@@ -11,6 +11,7 @@ from textual.containers import Horizontal, Vertical
 from sdcore.errors import SdError
 from sdcore.runs.status import LIVE, Status
 from sdtui import actions
+from sdtui.keymap import keyed
 from sdtui.language import N_, _, ngettext
 from sdtui.live.snapshot import View
 from sdtui.screens.base import ConsoleScreen
@@ -138,7 +139,8 @@ class TasksScreen(ConsoleScreen):
         if live:
             parts.append(_("{n} live").format(n=live))
         if self.listing.marked:
-            parts.append(_("{n} marked: 7 compares them").format(n=len(self.listing.marked)))
+            words = _("{n} marked: [go.compare] compares them")
+            parts.append(keyed(words.format(n=len(self.listing.marked))))
         order = _("by {column}").format(column=_(SORTS[self.listing.sort][0]))
         parts.append(order + (" ▴" if self.listing.reverse else " ▾"))
         if self.console_app.settings.read_only:

@@ -98,7 +98,7 @@ class Peek(Static):
         if reason and status.state != "queued":
             head.append(f"  {reason}")
         second = Text(progress_line(status))
-        remedy = phrases.remedy_words(status)
+        remedy = phrases.remedy_words(status, "tasks")
         third = Text(remedy, style=self._style("stopping")) if remedy else Text()
         if not remedy and facts.lines:
             third = Text("  ".join(facts.lines), style=self._style("faint"))
@@ -108,7 +108,7 @@ class Peek(Static):
         faint = self._style("faint")
         rows = [Text(status.name, style=self._style("label")), Text(status.id, style=faint)]
         rows.append(self._head(status))
-        reason, remedy = phrases.reason_words(status), phrases.remedy_words(status)
+        reason, remedy = phrases.reason_words(status), phrases.remedy_words(status, "tasks")
         if reason and status.state != "queued":
             rows.append(Text(reason))
         if remedy:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
+from sdtui.keymap import keyed
 from sdtui.language import N_, _
 from sdtui.widgets import picture_choice as choosing
 from sdtui.widgets.line import Line
@@ -137,7 +138,7 @@ class SamplesPane(Pane):
         slow = cast("SdTui", self.app).settings.slow
         words = "" if found is not None else self._nothing()
         if found is not None and slow and self.size.height > 5:
-            words = _("small over a slow link; key 6 shows all")
+            words = keyed(_("small over a slow link; key [go.images] shows all"))
         self.set_class(bool(words), "-hint")
         hint.set(words)
         tiles = self._tiles(found, slow=slow) if found is not None else ()
@@ -147,7 +148,7 @@ class SamplesPane(Pane):
     def _nothing(self) -> str:
         if self._over:
             return _("no samples were drawn; prompts stand in validation_prompts")
-        return _("no samples yet; key i draws some now")
+        return keyed(_("no samples yet; key [run.samples] draws some now"))
 
     def _tiles(self, found: "SampleSet", *, slow: bool) -> tuple[Tile, ...]:
         """Return the pictures that fit, beginning with the chosen prompt."""

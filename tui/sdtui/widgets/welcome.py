@@ -11,6 +11,7 @@ from textual.widgets import Static
 
 from sdcore import units
 from sdcore.text import clean_line
+from sdtui.keymap import key, keyed
 from sdtui.language import N_, _, ngettext
 from sdtui.told import told
 from sdtui.widgets.line import alike
@@ -148,24 +149,32 @@ class Welcome(Static, can_focus=True):
         for sign, words in self._ways():
             text.append(f"  {sign:<7}", style=key)
             text.append(f" {words}\n")
-        text.append("\n" + _("Then ctrl+r starts it. It runs on when you leave: come back with "
-                             "sdtui, from any session."), style=faint)  # fmt: skip
+        words = _("Then [new.create] starts it. It runs on when you leave: come back with sdtui, "
+                  "from any session.")  # fmt: skip
+        text.append("\n" + keyed(words, spelled=True), style=faint)
         return text
 
     def _ways(self) -> list[tuple[str, str]]:
-        ways = [("d", _("the demo: a tiny model learns three colours; 2 minutes, no GPU"))]
+        ways = [
+            (
+                key("welcome.demo"),
+                _("the demo: a tiny model learns three colours; 2 minutes, no GPU"),
+            )
+        ]
         host = self._host
         if host and host.preset != _DEMO:
             words = _("{preset}, which fits this host: {about}")
-            ways.append(("enter", words.format(preset=host.preset, about=_(host.about))))
-        ways.append(("n", _("an empty form")))
+            ways.append(
+                (key("welcome.preset"), words.format(preset=host.preset, about=_(host.about)))
+            )
+        ways.append((key("tasks.new"), _("an empty form")))
         if host:
             words = ngettext(
-                "{n} preset is shipped: ctrl+o in the form loads one",
-                "{n} presets are shipped: ctrl+o in the form loads one",
+                "{n} preset is shipped: [new.load] in the form loads one",
+                "{n} presets are shipped: [new.load] in the form loads one",
                 host.presets,
             )
-            ways.append(("", words.format(n=host.presets)))  # fmt: skip
+            ways.append(("", keyed(words.format(n=host.presets), spelled=True)))
         return ways
 
     def action_begin(self, preset: str) -> None:

@@ -66,8 +66,16 @@ class GpuBody(GpuLines, can_focus=True):
 
     def action_window(self, by: int) -> None:
         """Look at a longer or a shorter time."""
-        names = list(WINDOWS_S)
-        window = names[(names.index(self.look.window) + by) % len(names)]
+        names = self.windows
+        self.show_window(names[(names.index(self.look.window) + by) % len(names)])
+
+    @property
+    def windows(self) -> list[str]:
+        """The spans of time that can be looked at."""
+        return list(WINDOWS_S)
+
+    def show_window(self, window: str) -> None:
+        """Look at one of ``windows``."""
         self._change(replace(self.look, window=window))
 
     def action_part(self) -> None:

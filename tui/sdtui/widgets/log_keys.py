@@ -129,8 +129,11 @@ class LogKeys(Widget):
 
     def action_level(self) -> None:
         """Leave out one level more, or show all again."""
-        choices = self._view.choices
-        choices.level = Level((choices.level + 1) % len(Level))
+        self.show_level(Level((self._view.choices.level + 1) % len(Level)))
+
+    def show_level(self, level: Level) -> None:
+        """Show the lines of this level and graver ones."""
+        self._view.choices.level = level
         self._choose_anew()
 
     def action_rank(self) -> None:

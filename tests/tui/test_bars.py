@@ -132,3 +132,48 @@ def test_a_console_that_only_looks_offers_nothing_else(mode: str) -> None:
             await it.told("only looks")
 
     drive(story, (140, 24), Settings(link="fast", language="en", read_only=True))
+
+
+def test_while_a_field_is_typed_into_the_bar_offers_what_does_not_type() -> None:
+    """``?`` was offered as help and became a letter of the filter."""
+    make_run("20260801-000000-shapes", exit=exit_record(), log=b"a line\n")
+
+    def offered(it: Driven) -> bool:
+        bar = it.lines()[-1]
+        return "F1 Help" in bar and not {"/", "?", "q", "n", "s"} & set(bar.split())
+
+    async def story(it: Driven) -> None:
+        await it.until("shapes")
+        await it.press("slash")
+        await it.until(lambda: offered(it))
+        assert it.lines()[-1].startswith(" enter Done  esc Back")
+        await it.press("f1")
+        await it.until("esc close")
+        await it.press("escape", "s", "enter")
+        await it.until("? Help")
+        it.app.open_run("20260801-000000-shapes", "log")
+        await it.until("a line")
+        await it.press("slash")
+        await it.until(lambda: offered(it))
+        assert "esc Leave the search" in it.lines()[-1]
+        assert "enter Done" in it.lines()[-1]
+        it.app.go("new")
+        await it.until("Description")
+        await it.press("down")
+        await it.until(lambda: "F1 Help" in it.lines()[-1])
+        assert "^r Start" in it.lines()[-1]  # the form's own keys stay
+
+    drive(story, (100, 30))
+
+
+@pytest.mark.parametrize("size", [(60, 16), (80, 24)])
+def test_the_settings_say_how_to_leave_them(size: tuple[int, int]) -> None:
+    """A box without a way out keeps a person who does not guess Esc."""
+
+    async def story(it: Driven) -> None:
+        await it.press("comma")
+        await it.until("esc close")
+        await it.press("escape")
+        assert "esc close" not in it.text()
+
+    drive(story, size)

@@ -50,6 +50,9 @@ class SettingsScreen(ModalScreen[None]):
         settings = cast("SdTui", self.app).settings
         with VerticalScroll(classes="dialog"):
             yield Static(Text(_("Settings")), classes="dialog--title")
+            # Above the settings: below them it would be out of sight on a low terminal.
+            keys = _("tab next   enter change   [settings.close] close")
+            yield Static(Text(keyed(keys)), classes="dialog--keys")
             with Grid(classes="settings--rows"):
                 for key, label in _LABELS.items():
                     yield Label(Text(_(label)))

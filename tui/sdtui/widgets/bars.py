@@ -1,6 +1,7 @@
 """The two bars every screen has: where one is, and what the keys do."""
 
 import platform
+from dataclasses import replace
 from datetime import datetime
 from functools import cache, partial
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from textual.dom import DOMNode
 from textual.screen import Screen
 
 from sdcore.text import clean_line
+from sdtui import keymap
 from sdtui.language import N_, _
 from sdtui.widgets.line import Line, clickable
 
@@ -122,7 +124,7 @@ class KeyBar(Line):
 
         The way to the others and the way out are always among them.
         """
-        shown = self._visible()
+        shown = self._typed() if self._types else self._visible()
         always = [binding for binding in shown if binding.id in _ALWAYS]
         others = [binding for binding in shown if binding.id not in _ALWAYS]
         text, end = Text(" "), Text()
@@ -143,6 +145,27 @@ class KeyBar(Line):
             if active.binding.show and active.enabled:
                 bindings.setdefault(active.binding.action, active.binding)
         return list(bindings.values())
+
+    @property
+    def _types(self) -> bool:
+        """Whether a letter that is pressed is typed."""
+        focused = self.screen.focused
+        return focused is not None and focused.check_consume_key("a", "a")
+
+    def _typed(self) -> list[Binding]:
+        """Return what keys do beside typing; the form's fields say themselves what Enter does."""
+        ways = [each for each in self._visible() if not keymap.types(each.key)]
+        ways = [each if len(each.key) < 2 else self._named(each) for each in ways]
+        escape = self.screen.active_bindings.get("escape")
+        if escape is None or getattr(self.screen, "MODE", "") == "new":
+            return ways
+        end = [] if any(each.key == "escape" for each in ways) else [self._named(escape.binding)]
+        return [Binding("enter", "submit", N_("Done"), key_display="enter"), *end, *ways]
+
+    @staticmethod
+    def _named(binding: Binding) -> Binding:
+        """Show the key that works here: ``?`` types, F1 helps."""
+        return replace(binding, key_display=keymap.named(binding.key))
 
     def _add(self, text: Text, binding: Binding) -> None:
         key_style = self.get_component_rich_style("keys--key", partial=True)

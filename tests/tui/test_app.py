@@ -281,3 +281,23 @@ def test_a_key_without_an_answer_does_not_hold_the_others_for_ever() -> None:
         await it.until(lambda: it.app.current_mode == "new")
 
     drive(story)
+
+
+def test_no_screen_is_composed_while_the_console_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Left at the wrong moment, it ended with a traceback: a screen came while all were closed."""
+    made: list[str] = []
+
+    async def story(it: Driven) -> None:
+        close_all = it.app._close_all
+
+        async def closing() -> None:
+            monkeypatch.setattr(it.app, "_init_mode", made.append)
+            it.app.compose_ahead(("log",), typed=0.0)
+            monkeypatch.undo()
+            await close_all()
+
+        monkeypatch.setattr(it.app, "_close_all", closing)
+
+    drive(story)
+
+    assert not made

@@ -1,7 +1,6 @@
 """How screens come to the front: held until they are drawn, styled once, made before a key.
 
-Calls ``App._init_mode`` of Textual, and overrides what it does whenever the mode changes and when
-it closes.
+Calls ``App._init_mode`` of Textual and overrides what it does whenever the mode changes.
 """
 
 import importlib
@@ -26,7 +25,6 @@ class Front(Wire):
 
     _held: ExitStack | None = None  # the batch of a screen that is not drawn yet
     _styled_for = ""  # the theme the styles were parsed for
-    _closes = False
     _imports: threading.Thread | None = None
 
     def __init__(self, **options: Any) -> None:
@@ -93,16 +91,10 @@ class Front(Wire):
             modes: Of these screens the first.
             typed: When the last key was pressed, on the monotonic clock.
         """
-        if not self._running:  # it shuts down, and goes over the screens
-            return
         mode = next((each for each in modes if each not in self._screen_stacks), None)
-        if mode is not None and time.monotonic() - typed > _QUIET_S and not self._closes:
+        # Not while it is left: Textual goes through the screens then, and one more would end it.
+        if mode is not None and self.is_running and time.monotonic() - typed > _QUIET_S:
             self._init_mode(mode)
             screen = self._screen_stacks[mode][0]
             screen.post_message(ScreenSuspend())
             self._screens_styled[screen] = self.theme
-
-    async def _close_all(self) -> None:
-        """Close every screen; one that was composed meanwhile would end this with an error."""
-        self._closes = True
-        await super()._close_all()

@@ -53,6 +53,7 @@ kills: $(STAMP) ## 50 random SIGKILLs over one training, 2 minutes
 
 bench: $(STAMP) ## start-up times and training speed as ratios; REFERENCE=…/train_text_to_image.py
 	$(BIN)/python benchmarks/cli.py
+	$(BIN)/python benchmarks/mounts.py
 	$(BIN)/python benchmarks/train.py $(if $(REFERENCE),--reference $(REFERENCE)) \
 		$(if $(PACKAGES),--packages $(PACKAGES)) $(if $(QUICK),--quick)
 

@@ -175,6 +175,18 @@ def test_a_command_that_is_killed_is_told_as_such(
 
 
 @RUNTIMES
+def test_a_command_that_is_not_found_inside_is_told_in_a_line(
+    sdtui: Console, preset: Callable[..., Path], runtime: str
+) -> None:
+    """The task's own PATH decides there; a traceback of ours would be taken for a bug of theirs."""
+    answer = sdtui("--run", preset(runtime, "exit"), "--env", "PATH=/opt/none")
+
+    assert answer.code == 3
+    answer.says("bash", "No such file or directory", "remedy:")
+    assert "Traceback" not in answer.err
+
+
+@RUNTIMES
 @pytest.mark.parametrize("victim", ["supervisor", "launcher"])
 def test_nothing_outlives_what_surrounds_it(
     sdtui: Console, preset: Callable[..., Path], runtime: str, victim: str

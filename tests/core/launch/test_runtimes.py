@@ -4,9 +4,12 @@ import csv
 import json
 import os
 import shlex
+import signal
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from pydantic import ValidationError
@@ -147,6 +150,40 @@ def test_the_root_is_the_hosts_with_the_mount_points_in_it(runtime: str) -> None
     assert made.env["DATASET_DIR"] == "/mnt/dataset"
     assert made.env["OUTPUT_DIR"] == "/output"
     assert ("--die-with-parent" in made.argv) == (runtime == "bubblewrap")
+
+
+def _hearing(known: RuntimeFacts, **fields: object) -> list[str]:
+    """Return the command of a task under bubblewrap without what makes its root."""
+    argv = plan_launch(task(**fields), RUN, facts=known).argv
+    return argv[argv.index("--") + 1 :]
+
+
+@pytest.mark.parametrize("way", ["env", "python"])
+def test_under_bubblewrap_a_command_hears_again_and_fails_in_one_line(way: str) -> None:
+    """Bash cannot trap what it was started with ignored, and 20 ms of Python are half a start."""
+    known = replace(facts("bubblewrap"), python=sys.executable,
+                    env="/usr/bin/env" if way == "env" else None)  # fmt: skip
+    words = _hearing(known, command="trap 'exit 7' TERM; kill -TERM $$; sleep 9")
+    deaf = lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN)  # noqa: E731
+
+    assert subprocess.run(words, preexec_fn=deaf, check=False).returncode == 7
+    lost = subprocess.run(words, env={"PATH": "/opt/none"}, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert lost.returncode == 127
+    [line] = lost.stderr.splitlines()
+    assert "bash" in line
+    assert "No such file or directory" in line
+    assert line.startswith("sdtui: ") == (way == "python")
+
+
+def test_env_is_not_used_where_it_would_take_the_program_for_a_variable() -> None:
+    """A folder may have any name."""
+    known = replace(facts("bubblewrap"), env="/usr/bin/env", python="/a=b/python")
+    fields = {"command": None, "runtime": "bubblewrap", "gpu": {"count": 0}}
+
+    assert _hearing(known, command="x")[0] == "/usr/bin/env"
+    with mock.patch.object(sys, "executable", "/a=b/python"):
+        assert _hearing(known, **fields)[0] == "/a=b/python"
 
 
 def test_placeholders_stand_for_the_mount_points() -> None:

@@ -7,13 +7,15 @@ run by its path. Ends with 125 and one line when the root cannot be made.
 
 import ctypes
 import os
-import signal
 import sys
-from typing import NoReturn
+
+TYPE_CHECKING = False  # as in typing, whose import is a third of a start; so is that of signal
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _NEWNS, _NEWUSER = 0x00020000, 0x10000000
 _RDONLY, _REMOUNT, _BIND, _REC, _SLAVE, _NOSUID, _NODEV = 1, 32, 4096, 16384, 1 << 19, 2, 4
-_DETACH, _SET_PDEATHSIG = 2, 1
+_DETACH, _SET_PDEATHSIG, _SIGTERM = 2, 1, 15
 # statvfs flags and the mount flags of the same meaning: a user namespace may not drop them.
 _KEPT = {1: _RDONLY, 2: _NOSUID, 4: _NODEV, 8: 8, 1024: 1024, 2048: 2048, 4096: 1 << 21}
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "ppc64le": 203}
@@ -162,7 +164,7 @@ def _build(root: _Root, option: list[str]) -> None:
         root.bind(*paths, read_only=name.startswith("--ro-"), devices=name.startswith("--dev-"))
 
 
-def main(arguments: list[str]) -> NoReturn:
+def main(arguments: list[str]) -> "NoReturn":
     """Build the root, enter it and become the command."""
     parent = os.getppid()
     options, folder, command = _parse(arguments)
@@ -180,7 +182,7 @@ def main(arguments: list[str]) -> NoReturn:
         about = f": {error.filename}" if error.filename else ""
         _fail(f"{doing}{about}: {error.strerror or error}")
     # A new user namespace took it away. Whoever lost its parent before has nobody to tell.
-    _libc.prctl(_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGTERM), 0, 0, 0)
+    _libc.prctl(_SET_PDEATHSIG, ctypes.c_ulong(_SIGTERM), 0, 0, 0)
     if os.getppid() != parent:
         _fail("the supervisor is gone")
     try:
@@ -191,7 +193,7 @@ def main(arguments: list[str]) -> NoReturn:
         )
 
 
-def _fail(words: str, code: int = _FAILED) -> NoReturn:
+def _fail(words: str, code: int = _FAILED) -> "NoReturn":
     sys.stderr.write(f"sdtui: {words}\n")
     sys.stderr.flush()
     os._exit(code)

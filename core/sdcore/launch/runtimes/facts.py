@@ -77,6 +77,7 @@ class RuntimeFacts:
         python: The interpreter that runs sdtui.
         prefix: Folder of its environment.
         base: Folder of the Python that the environment was made from; may be the same.
+        env: An ``env`` that gives ignored signals back (coreutils 8.31); None where there is none.
         programs: Those that were looked at, by the runtime's name.
         tree: Of the root in which mount points are made; None when none are.
         passed: Variables of the shell that a container gets, too: proxies and tokens.
@@ -91,6 +92,7 @@ class RuntimeFacts:
     python: str = "python3"
     prefix: str = ""
     base: str = ""
+    env: str | None = None
     programs: Mapping[str, Program] = field(default_factory=dict)
     tree: Tree | None = None
     passed: tuple[str, ...] = ()

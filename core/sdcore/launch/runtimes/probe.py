@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sdcore.launch.inside import Inside
 from sdcore.launch.runtimes import apptainer, pyxis
+from sdcore.launch.runtimes.bubblewrap import GIVES_BACK
 from sdcore.launch.runtimes.choice import CONTAINERS, LAYOUTS, candidates
 from sdcore.launch.runtimes.facts import Program, RuntimeFacts, Tree
 from sdcore.launch.runtimes.layout import wanted_paths
@@ -66,6 +67,7 @@ def gather(task: TaskSpec, run: RunDir) -> RuntimeFacts:
         python=sys.executable,
         prefix=sys.prefix,
         base=sys.base_prefix,
+        env=_env() if chosen == "bubblewrap" else None,
         programs=programs,
         tree=_tree(Inside.of(task, run, chosen)) if chosen in LAYOUTS else None,
         passed=tuple(name for name in _PASSED if name in os.environ) if is_container else (),
@@ -118,6 +120,11 @@ def _unshare() -> Program:
     if code == 0:
         return Program(sys.executable)
     return Program(sys.executable, _last_line(words).removeprefix("sdtui: "), _namespaces_remedy())
+
+
+def _env() -> str | None:
+    path = shutil.which("env", path=os.defpath)
+    return path if path is not None and _ask([path, GIVES_BACK, "true"])[0] == 0 else None
 
 
 def _namespaces_remedy() -> str:

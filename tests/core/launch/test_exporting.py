@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,6 @@ def test_a_kubernetes_job_names_secrets_and_never_their_values() -> None:
 
     [alone] = list(yaml.safe_load_all(job_file(task(cluster=None))))
     assert "completions" not in alone["spec"]
-    with pytest.raises(UsageError, match="names no image"):
-        job_file(task(image=None))
 
 
 def test_a_skypilot_task_runs_the_same_words() -> None:
@@ -127,3 +126,44 @@ def test_a_batch_file_never_drops_the_container_that_a_task_asks_for() -> None:
     for wish in ({"runtime": "pyxis"}, {"image": "repo/image:1", "command": "python x.py"}):
         with pytest.raises(UsageError, match="starts no container"):
             batch_file(task(**wish))
+
+
+@pytest.mark.parametrize("render", [job_file, task_file])
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        ("colossalai 0.3.4", "'colossalai 0.3.4' is no name of an image"),
+        ("rootfs:/srv/root", "'rootfs:/srv/root' is none"),
+        ("/images/a.sif", "'/images/a.sif' is none"),
+        ("a.sqsh", "'a.sqsh' is none"),
+        ("oras://a/b", "'oras://a/b' is none"),
+    ],
+)
+def test_what_no_engine_can_pull_is_no_image_of_a_job(
+    render: Callable[[TaskSpec], str], image: str, words: str
+) -> None:
+    """The pods of such a manifest never start, and say so where nobody looks."""
+    with pytest.raises(UsageError) as caught:
+        render(task(image=image, command="true"))
+
+    assert words in caught.value.cause
+    assert "--set image=" in caught.value.remedy
+    with pytest.raises(UsageError, match="names none"):
+        job_file(task(image=None))
+
+
+@pytest.mark.parametrize("given", ["docker://nvcr.io/a/b:1", "nvcr.io#a/b:1", "nvcr.io/a/b:1"])
+def test_a_registrys_name_has_the_form_that_an_engine_takes(given: str) -> None:
+    assert "image: nvcr.io/a/b:1\n" in job_file(task(image=given))
+    assert "image_id: docker:nvcr.io/a/b:1\n" in task_file(task(image=given))
+
+
+@pytest.mark.parametrize("render", [job_file, task_file])
+def test_no_number_of_cores_of_this_machine_is_in_a_job_for_another(
+    render: Callable[[TaskSpec], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads on a laptop would be two threads on 128 cores."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
+    assert "OMP_NUM_THREADS" not in render(task(cluster=None))
+    assert "OMP_NUM_THREADS" in render(task(cluster=None, env={"OMP_NUM_THREADS": "7"}))

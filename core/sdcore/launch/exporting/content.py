@@ -11,10 +11,13 @@ from sdcore.errors import UsageError
 from sdcore.launch.planner import bare
 from sdcore.masking import is_secret
 from sdcore.runs.paths import RunDir
+from sdcore.task.image import image_kind, is_file
 from sdcore.task.spec import OUTPUT, TaskSpec
 
-# What names a folder or a program of the machine that wrote the file.
-_OF_THIS_HOST = {"SDTUI_RUN_DIR", "SDTUI_ATTEMPT", "SDTUI_PYTHON", "OUTPUT_DIR", "PYTHONPATH"}
+# What names a folder or a program of the machine that wrote the file, or counts its cores.
+_OF_THIS_HOST = {
+    "SDTUI_RUN_DIR", "SDTUI_ATTEMPT", "SDTUI_PYTHON", "OUTPUT_DIR", "PYTHONPATH", "OMP_NUM_THREADS",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,8 @@ def content(task: TaskSpec, *, runtime: str, output: str = OUTPUT) -> Content:
     if runtime != "host" and "--config_file" in argv:
         at = argv.index("--config_file")  # of this installation; a new machine has no other
         argv = argv[:at] + argv[at + 2 :]
-    plain = {name: v for name, v in env.items() if name not in _OF_THIS_HOST and v}
+    own = _OF_THIS_HOST - task.env.keys()
+    plain = {name: v for name, v in env.items() if name not in own and v}
     secrets = sorted({n for n in plain if is_secret(n)} | _wanted(task))
     kept = {name: value for name, value in plain.items() if name not in secrets}
     return Content(argv, {**kept, "OUTPUT_DIR": output}, secrets)
@@ -61,18 +65,27 @@ def _wanted(task: TaskSpec) -> set[str]:
 
 
 def needs_image(task: TaskSpec, engine: str) -> str:
-    """Return the task's image.
+    """Return the task's image as a name in a registry, which is what an engine pulls.
 
     Raises:
-        UsageError: It names none, or one that only this machine has.
+        UsageError: It names none, a word of another platform's, or one that only this machine has.
     """
-    if task.image is None or task.image.startswith(("rootfs:", "/", "./", "~")):
-        raise UsageError(
-            f"the task cannot be written for {engine}",
-            cause="it runs containers, and the task names no image of a registry",
-            remedy='set image = "registry/name:tag", one in which sdtui is installed',
-        )
-    return task.image
+    image = task.image or ""
+    # docker:// is a registry's, too; enroot ends the registry with a #, which no engine knows.
+    name = image.removeprefix("docker://").replace("#", "/", 1)
+    if image_kind(image) == "reference" and not is_file(image) and "://" not in name:
+        return name
+    given = "the task names none"
+    if image_kind(image) == "words":
+        given = f"{image!r} is no name of an image"
+    elif image_kind(image) is not None:
+        given = f"{image!r} is none"
+    raise UsageError(
+        f"the task cannot be written for {engine}",
+        cause=f"it runs the image of a registry, and {given}",
+        remedy="add --set image=REGISTRY/NAME:TAG"
+        + ("" if task.command is not None else ", one in which sdtui is installed"),
+    )
 
 
 def label(name: str, limit: int) -> str:

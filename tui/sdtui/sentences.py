@@ -30,6 +30,18 @@ CORE = (
        "train.resume_from_checkpoint=step-N goes further back"),
     N_("read the end of train.log"), N_("correct `command` in the preset"),
     N_("`sdtui resume {run}` goes on from {checkpoint}"), N_("no step for {span}"),
+    # Why a start command has no curve.
+    N_("the steps in train.log start over, and those of the whole run are not printed; no more "
+       "are read. Print global_step, or give a pattern in [metrics]"),
+    N_("train.log has losses without the step they belong to, so there is no curve. Print "
+       "step=N loss=X, or give a pattern in [metrics]"),
+    N_("train.log has the losses of a Hugging Face Trainer without the step they belong to, which "
+       "its progress bar tells, so there is no curve. Set disable_tqdm=False or "
+       'report_to="tensorboard"'),
+    N_("the progress bar in train.log counts {unit} and not steps, so there is no curve. Put the "
+       "step into it: set_postfix(loss=..., step=...), or give a pattern in [metrics]"),
+    N_("{file} is there, but the package tensorboard is not, so it is not read; install it "
+       "beside sdtui: pip install tensorboard"),
     # A run that cannot be resumed.
     N_("run {run} cannot be resumed"), N_("run {run} has nothing left to do"), N_("it is done"),
     N_("to train longer, add --set train.max_train_steps=N"), N_("it is still alive"),

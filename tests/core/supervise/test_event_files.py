@@ -2,6 +2,7 @@
 
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def test_a_damaged_event_file_ends_its_own_reading_and_no_more(
 def test_without_the_package_event_files_are_named_and_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TensorBoard is an extra of ours, and the trainer's may be that of another environment."""
+    """An environment of one's own making may lack it, beside whatever the trainer's has."""
     event_file(tmp_path / "logs", 2)
     name = "tensorboard.backend.event_processing.event_file_loader"
     monkeypatch.setitem(sys.modules, name, None)
@@ -72,3 +73,10 @@ def test_event_files_of_an_earlier_attempt_do_not_count(tmp_path: Path) -> None:
     board = Board(tmp_path, time.time() + 60)
 
     assert not board.look(0.0)
+
+
+def test_a_plain_install_reads_event_files() -> None:
+    """As an extra the reader was nowhere, and a trainer that writes nothing else had no curve."""
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text("utf-8"))
+
+    assert any(each.startswith("tensorboard>") for each in project["project"]["dependencies"])

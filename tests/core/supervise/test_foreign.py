@@ -4,6 +4,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdcore.supervise.foreign.bars import parse_bar
-from sdcore.supervise.foreign.curve import NO_STEPS, STARTS_OVER, Curve, Matched
+from sdcore.supervise.foreign.curve import (
+    NO_STEPS,
+    NO_STEPS_OF_TRANSFORMERS,
+    STARTS_OVER,
+    Curve,
+    Matched,
+)
 from sdcore.supervise.foreign.lines import parse_line
 from sdcore.supervise.foreign.own import TOO_SLOW, OwnPattern
 from sdcore.supervise.foreign.pieces import CHUNK, Tail
@@ -201,6 +208,153 @@ def test_lines_that_count_anew_each_epoch_are_not_mixed_into_one_curve(tmp_path:
     steps, curve = told(tmp_path / "epochs", epochs + "step=41 loss=0.5\n")
     assert [step for step, _ in steps] == list(range(1, 40))
     assert curve.trouble == STARTS_OVER
+
+
+def by_epoch(epochs: int, length: int, every: int, words: str, *, first: int = 1) -> str:
+    """Return what a plain loop prints."""
+    return "".join(
+        words.format(e=epoch + first, n=epochs, s=step, t=length) + ", Loss: 0.5000\n"
+        for epoch in range(epochs)
+        for step in range(every, length + 1, every)
+    )
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("length", [30, 1500])
+@pytest.mark.parametrize(
+    "words",
+    ["Epoch [{e}/{n}], Step [{s}/{t}]", "epoch {e} of {n} | step {s:,}/{t:,}",
+     "Epoch {e} it 1 iter {s}/{t}"],
+)  # fmt: skip
+def test_steps_that_begin_anew_in_each_epoch_are_counted_on(
+    words: str, length: int, first: int, tmp_path: Path
+) -> None:
+    """The commonest loop of PyTorch: 30 of 30 after one of three epochs looks like the end."""
+    every = length // 6
+    text = by_epoch(3, length, every, words, first=first)
+
+    steps, curve = told(tmp_path / "log", text)
+
+    assert [step for step, _ in steps] == list(range(every, 3 * length + 1, every))
+    assert curve.total == (3 * length if "{n}" in words else None)
+    assert curve.trouble is None
+
+
+@pytest.mark.parametrize("words", ["Epoch [{e}/{n}], Step [{s}/{t}]", "Epoch {e} step {s}/{t}"])
+def test_steps_of_the_run_beside_an_epoch_stay_what_they_are(words: str, tmp_path: Path) -> None:
+    """Taken for those of an epoch, step 31 of 90 would be shown as step 121 of 270."""
+    lines = [
+        words.format(e=(step - 1) // 30 + 1, n=3, s=step, t=90) + " loss=0.5\n"
+        for step in range(1, 91)
+    ]
+    for late in (35, 70):  # a rank that is behind
+        lines.insert(late, lines[late - 20])
+
+    steps, curve = told(tmp_path / "log", "".join(lines))
+
+    assert [step for step, _ in steps] == list(range(1, 91))
+    assert curve.total == 90
+
+
+def test_a_log_that_begins_in_a_later_epoch_is_not_guessed(tmp_path: Path) -> None:
+    """Whether its first one was 0 or 1 is a whole epoch of difference."""
+    words = "Epoch {e}, Step [{s}/{t}]"
+    steps, curve = told(tmp_path / "log", by_epoch(3, 30, 5, words, first=7))
+
+    assert steps == []
+    assert curve.trouble == STARTS_OVER
+
+
+def test_an_epoch_that_is_half_over_stands_beside_steps_of_the_run(tmp_path: Path) -> None:
+    text = "".join(
+        f'{{"step": {n}, "loss": 0.5, "epoch": {n / 4}, "total_steps": 12}}\n' for n in range(1, 13)
+    )
+    steps, curve = told(tmp_path / "log", text)
+
+    assert [step for step, _ in steps] == list(range(1, 13))
+    assert curve.total == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "total"),
+    [
+        ("step 1,000/15,000 loss 0.25\n", (1000, 0.25), 15000),
+        ("step=1,000,loss=0.25\n", (1000, 0.25), None),
+        ("step 999/1,000,000 loss: 1,234.5\n", (999, 1234.5), 1_000_000),
+        ("{'step': '2,500', 'loss': '0.25'}\n", (2500, 0.25), None),
+        ("epoch: 1 step: 20, loss is 0.25\n", (20, 0.25), None),
+        ("\r1|20|Loss: 0.25: 40%|##  | 20/50 [00:01<00:02, 12.0it/s]", (20, 0.25), None),
+        ("\rEpoch 0: |          | 5/? [00:00<?, 48.0it/s, v_num=0, train_loss=0.25]",
+         (5, 0.25), None),
+        ("\rEpoch 1 loss=0.25: 40%|##  | 20/50 [00:01<00:02, 12.0it/s]", (20, 0.25), None),
+    ],
+)  # fmt: skip
+def test_what_other_trainers_print_is_understood(
+    text: str, wanted: tuple[int, float], total: int | None, tmp_path: Path
+) -> None:
+    """A thousand with a comma was read as 1; the others made no curve and no warning."""
+    steps, curve = told(tmp_path / "log", text)
+
+    assert steps == [wanted]
+    assert curve.total == total
+
+
+def test_the_bar_of_torchtune_is_followed_through_its_epochs(tmp_path: Path) -> None:
+    """Its description holds the loss, and its bar begins anew; the step in it goes on."""
+    drawn = [
+        f"\r{(n - 1) // 3 + 1}|{n}|Loss: {2.5 / n}: {n}%|# "
+        f" | {(n - 1) % 3 + 1}/3 [00:01<00:02, 1.5it/s]"
+        for n in range(1, 7)
+    ]
+    (tmp_path / "log").write_text("".join(drawn), newline="")
+    cuts = [len("".join(drawn[:n]).encode()) for n in range(1, 6)]
+
+    found = fed(tmp_path / "log", cuts, Curve())
+
+    assert [(each.step, each.loss, each.total) for each in found] == [
+        (n, 2.5 / n, None) for n in range(1, 7)
+    ]
+
+
+def test_lightning_that_learns_its_length_after_the_first_epoch_is_followed(
+    tmp_path: Path,
+) -> None:
+    """Of a stream nobody knows the length before its end, and of some not even then."""
+    words = "v_num=0, train_loss=0.5"
+
+    def unknown(epoch: int, n: int) -> str:
+        return f"\rEpoch {epoch}: |      | {n}/? [00:0{n}<?, 4.0it/s, {words}]"
+
+    def steps(*drawn: str) -> tuple[list[int | None], Curve]:
+        path, curve = tmp_path / "train.log", Curve()
+        path.write_text("".join(drawn), newline="")
+        return [each.step for each in fed(path, list(accumulate(map(len, drawn))), curve)], curve
+
+    first = [unknown(0, 1), unknown(0, 5)]
+    known = [bar("Epoch 1", n, 5, words, f"00:0{n}") for n in (1, 5)]
+    assert steps(*first, *known)[0] == [1, 5, 6, 10]
+    found, curve = steps(*first, unknown(1, 1), unknown(1, 5))
+    assert found == [1, 5]
+    assert curve.trouble == STARTS_OVER
+
+
+def test_a_bar_of_images_says_why_it_makes_no_curve(tmp_path: Path) -> None:
+    text = "\rtrain: 50%|##| 30/90 [00:00<00:01, 12.0img/s, loss=1]"
+    steps, curve = told(tmp_path / "log", text)
+
+    assert steps == []
+    assert curve.trouble is not None
+    assert "counts img and not steps" in curve.trouble
+
+
+def test_a_trainer_of_transformers_without_its_bar_is_told_how_to_have_it(tmp_path: Path) -> None:
+    """That its lines have no steps is not in its user's hands; these two settings are."""
+    line = "{'loss': 0.5, 'grad_norm': 1.1, 'learning_rate': 4e-05, 'epoch': 0.5}\n"
+    _, curve = told(tmp_path / "log", 2 * line)
+
+    assert curve.trouble == NO_STEPS_OF_TRANSFORMERS
+    assert "disable_tqdm=False" in curve.trouble
+    assert 'report_to="tensorboard"' in curve.trouble
 
 
 def test_losses_without_a_step_are_no_curve_and_say_so(tmp_path: Path) -> None:

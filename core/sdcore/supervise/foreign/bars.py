@@ -1,14 +1,26 @@
 """Progress bars as tqdm draws them, in the styles of diffusers, sd-scripts and Lightning."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sdcore.supervise.foreign.said import MAX_TEXT, Said, measure, pairs, said, to_number
+from sdcore.supervise.foreign.said import (
+    MAX_TEXT,
+    NUMBER,
+    Said,
+    measure,
+    pairs,
+    role,
+    said,
+    to_number,
+)
 from sdcore.text import clean_line
 
 _PERCENT = re.compile(r"\d{1,3}%\|")
 _REST = re.compile(r"[^|]{0,400}\|\s{0,3}(\d{1,15})/(\d{1,15})\s{0,3}\[([^\]]{0,2000})\]")
 _ENDLESS = re.compile(r"(\d{1,15})(?:it|steps?) \[([^\]]{0,2000})\]")
+_UNKNOWN = re.compile(r"\|[ ?]{0,400}\|\s{0,3}(\d{1,15})/\? \[([^\]]{0,2000})\]")  # Lightning's
+# torchtune's description: epoch, step of the run, loss.
+_TUNE = re.compile(rf"(\d{{1,9}})\|(\d{{1,15}})\|Loss: ({NUMBER}):?")
 _RATE = re.compile(r"(?:([\d.]{1,20})|\?)\s?([A-Za-z]{1,20})/s|([\d.]{1,20})s/([A-Za-z]{1,20})")
 _STEPS = {"it", "iter", "step", "steps", "batch", "batches"}
 _IMAGES = {"img", "imgs", "image", "images"}
@@ -19,7 +31,7 @@ _OTHER = re.compile(
     re.IGNORECASE,
 )
 _TRAINING = re.compile(r"^\W*(?:train(?:ing)?(?: steps?)?|steps?)\W*$", re.IGNORECASE)
-_DIGITS = re.compile(r"\d+")
+_NUMBERS = re.compile(rf"{NUMBER}|\d+")
 _CLOCK = re.compile(r"\s{0,3}(?:(\d{1,6}):)?(\d{1,2}):(\d{2})<?")
 
 
@@ -34,7 +46,7 @@ class Bar:
         said: What stands behind it; ``it_per_s`` or ``images_per_s`` is its rate.
         epoch: The number in "Epoch 3", and the one in "Epoch 3/10".
         epochs: See there.
-        steps: Whether it counts steps; one of images or bytes does not.
+        unit: What it counts.
         training: Whether its description says that it is the training.
         elapsed: As the bar shows it, in seconds.
         names: Of all numbers behind it.
@@ -47,11 +59,16 @@ class Bar:
     said: Said
     epoch: int | None = None
     epochs: int | None = None
-    steps: bool = True
+    unit: str = "it"
     training: bool = False
     elapsed: int | None = None
     names: frozenset[str] = frozenset()
     after: str = ""
+
+    @property
+    def steps(self) -> bool:
+        """Whether it counts steps; one of images or bytes does not."""
+        return self.unit in _STEPS
 
 
 def parse_bar(text: str) -> Bar | None:
@@ -64,7 +81,7 @@ def parse_bar(text: str) -> Bar | None:
             return None
         done, total, inside = int(match[1]), int(match[2]), match[3]
     else:
-        match = _ENDLESS.search(text)
+        match = _ENDLESS.search(text) or _UNKNOWN.search(text)
         if match is None:
             return None
         start, done, total, inside = match.start(), int(match[1]), 0, match[2]
@@ -73,19 +90,32 @@ def parse_bar(text: str) -> Bar | None:
         return None
     epoch = _EPOCH.search(described)
     values, unit, names = _inside(inside)
+    tune = _TUNE.fullmatch(described)
+    if values.loss is None:
+        values = _described(described, tune, values)
     return Bar(
-        kind=_DIGITS.sub("", described),
+        kind="torchtune" if tune else _NUMBERS.sub("", described),
         done=done,
         total=total or None,
         said=values,
         epoch=int(epoch[1]) if epoch else None,
         epochs=int(epoch[2]) if epoch and epoch[2] else None,
-        steps=unit in _STEPS,
+        unit=unit,
         training=_TRAINING.match(described) is not None,
         elapsed=_seconds(inside),
         names=names,
         after=text[match.end() :],
     )
+
+
+def _described(described: str, tune: re.Match[str] | None, behind: Said) -> Said:
+    """Return what stands before a bar, ``Epoch 3 loss=0.121:``, beside what stands behind it."""
+    if tune is not None:
+        found = said([("epoch", tune[1]), ("step", tune[2]), ("loss", tune[3])])
+        # The bar's own length is that of an epoch.
+        return replace(found, it_per_s=behind.it_per_s)
+    found = said(pair for pair in pairs(described) if role(pair[0]) != "epoch")
+    return behind if found.loss is None else replace(found, it_per_s=behind.it_per_s, total=None)
 
 
 def _inside(inside: str) -> tuple[Said, str, frozenset[str]]:

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from sdcore.supervise.foreign.bars import Bar, parse_bar
+from sdcore.supervise.foreign.epochs import Epochs
 from sdcore.supervise.foreign.lines import parse_line
 from sdcore.supervise.foreign.passes import Passes
 from sdcore.supervise.foreign.pieces import Piece
 from sdcore.supervise.foreign.said import Said
+from sdcore.text import clean_line
 
 _FALLS = 5  # lines with far lower steps, one after another, until the steps have begun anew
 STARTS_OVER = (
@@ -22,6 +24,14 @@ STARTS_OVER = (
 NO_STEPS = (
     "train.log has losses without the step they belong to, so there is no curve. Print "
     "step=N loss=X, or give a pattern in [metrics]"
+)
+NO_STEPS_OF_TRANSFORMERS = (
+    "train.log has the losses of a Hugging Face Trainer without the step they belong to, which its "
+    'progress bar tells, so there is no curve. Set disable_tqdm=False or report_to="tensorboard"'
+)
+NOT_STEPS = (
+    "the progress bar in train.log counts {unit} and not steps, so there is no curve. Put the step "
+    "into it: set_postfix(loss=..., step=...), or give a pattern in [metrics]"
 )
 
 
@@ -38,7 +48,7 @@ class Curve:
         self.found: str | None = None
         self.trouble: str | None = None
         self.total: int | None = None
-        self._passes = Passes()
+        self._passes, self._epochs = Passes(), Epochs()
         self._last = self._falls = 0
         self._lines = False  # whether lines of their own are followed, not bars
         self._name: str | None = None
@@ -50,6 +60,7 @@ class Curve:
         """Yield the steps that a piece adds, at most two."""
         if piece.kind == "epoch":
             self._passes.epoch_seen(int(piece.text))
+            self._epochs.epoch_seen(int(piece.text))
             return
         bar = parse_bar(piece.text)
         pending, self._pending = self._pending, None
@@ -69,21 +80,26 @@ class Curve:
         if line.step is None:
             self._pending = line
             return
-        yield from self._step(line, lines=True)
+        placed = self._epochs.placed(line)
+        if self._epochs.lost:
+            self.trouble = STARTS_OVER
+        if placed is not None:
+            yield from self._step(placed, lines=True)
 
     def _paired(self, line: Said, bar: Bar | None) -> Iterator[Said]:
         """Give a line without a step that of the bar behind it, if that is the training's."""
         if bar is None or bar.said.loss is not None or not bar.steps or bar.total is None:
-            self._stepless()
+            self._stepless(NO_STEPS if line.lr is None or line.epoch is None
+                           else NO_STEPS_OF_TRANSFORMERS)  # fmt: skip
         elif self._paired_total in {None, bar.total}:
             self._paired_total = bar.total
             rate = line.it_per_s or bar.said.it_per_s
             step = replace(line, step=bar.done, total=bar.total, it_per_s=rate)
             yield from self._step(step, lines=True)
 
-    def _stepless(self) -> None:
+    def _stepless(self, words: str) -> None:
         if self.found is None:
-            self.trouble = NO_STEPS
+            self.trouble = words
 
     def _bar(self, bar: Bar) -> Iterator[Said]:
         if bar.said.loss is None:
@@ -95,7 +111,8 @@ class Curve:
         if bar.kind != self._bar_kind:
             return
         if bar.said.step is not None:
-            total = bar.said.total or (bar.total if bar.done == bar.said.step else None)
+            whole = bar.done == bar.said.step and bar.said.epoch is None  # not of an epoch alone
+            total = bar.said.total or (bar.total if whole else None)
             yield from self._step(replace(bar.said, total=total), lines=False)
         elif bar.steps:
             step = self._passes.step(bar, begins_at_zero="v_num" in bar.names)
@@ -104,6 +121,8 @@ class Curve:
             if step is not None:
                 told = replace(bar.said, step=step, total=self._passes.total)
                 yield from self._step(told, lines=False)
+        else:
+            self._stepless(NOT_STEPS.format(unit=clean_line(bar.unit, 20)))
 
     def _step(self, told: Said, *, lines: bool) -> Iterator[Said]:
         if not self._is_followed(told, lines=lines) or told.step is None or told.step < 1:

@@ -43,7 +43,7 @@ class Passes:
         if begins_at_zero:
             self._by_epoch, self._first_epoch = True, 0
         self.epoch_seen(bar.epoch)
-        self._lengths.add(bar.total)
+        self._lengths |= {bar.total} - {None}  # Lightning may not know it in the first epoch
         if self._by_epoch is None and last is not None:
             self._by_epoch = _begins_anew(bar, last)
         if self._by_epoch:
@@ -62,9 +62,12 @@ class Passes:
     def _of_epoch(self, bar: Bar) -> int | None:
         first, epoch = self._first_epoch, bar.epoch
         assert epoch is not None
-        if first not in {0, 1} or len(self._lengths) > 1 or bar.total is None or epoch < first:
+        if first not in {0, 1} or len(self._lengths) > 1 or epoch < first:
             self.lost = first not in {0, 1} or len(self._lengths) > 1
             return None
+        if bar.total is None:
+            self.lost = epoch > first
+            return None if self.lost else bar.done
         self.total = bar.epochs * bar.total if bar.epochs and first == 1 else None
         return (epoch - first) * bar.total + bar.done
 

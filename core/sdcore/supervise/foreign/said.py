@@ -14,13 +14,16 @@ from sdcore.text import clean_line
 MAX_TEXT = 4000  # characters of one line or bar
 _MAX_COUNT = 1 << 53  # above it a float no longer tells one step from the next
 
+_GROUPS = r"\d{1,3}(?:,\d{3}){1,5}(?!,?\d)"  # 1,000 and 15,000,000
 NUMBER = (
-    r"[-+]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][-+]?\d{1,4})?|[-+]?(?i:nan|inf(?:inity)?)"
+    rf"[-+]?(?:(?:{_GROUPS}|\d{{1,30}})(?:\.\d{{0,30}})?|\.\d{{1,30}})(?:[eE][-+]?\d{{1,4}})?"
+    r"|[-+]?(?i:nan|inf(?:inity)?)"
 )
-# loss=0.1, 'loss': '0.1', Loss: tensor(0.1, step 60/500, Step [60/500]
+_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d*)?")
+# loss=0.1, 'loss': '0.1', Loss: tensor(0.1, loss is 0.1, step 60/500, Step [60/1,500]
 _PAIR = re.compile(
-    rf"""(?<![\w./-])([A-Za-z][\w./-]{{0,48}})['"]?(?:\s{{0,3}}[=:]\s{{0,3}}|\s{{1,3}})"""
-    rf"""(?:tensor\(|['"\[(])?({NUMBER})(?![\w%])(?:\s?(?:/|of)\s?(\d{{1,15}}))?"""
+    r"""(?<![\w./-])([A-Za-z][\w./-]{0,48})['"]?(?:\s{0,3}[=:]\s{0,3}|\s{1,3}(?:is\s{1,3})?)"""
+    rf"""(?:tensor\(|['"\[(])?({NUMBER})(?![\w%])(?:\s?(?:/|of)\s?({_GROUPS}|\d{{1,15}}))?"""
 )
 
 # The best first: of several losses in one line this is the one of the step.
@@ -34,6 +37,7 @@ _NOT_OF_TRAINING = re.compile(r"val|eval|test|scale|weight|epoch|best|prior")
 _NAMES = {
     "step": ("step", "steps", "global_step", "trainer/global_step", "train_step", "train/step",
              "train/global_step", "current_step", "iter", "iters", "iteration"),
+    "epochs": ("total_epochs",),
     "total": ("total_steps", "max_steps", "max_train_steps", "num_steps"),
     "lr": ("lr", "learning_rate", "train/learning_rate", "train/lr", "lr/unet", "unet_lr"),
     "epoch": ("epoch", "train/epoch"),
@@ -54,10 +58,11 @@ class Said:
 
     Attributes:
         step: Steps completed, as printed.
-        total: Of the whole run.
+        total: Of the whole run, or of what its line counts; see ``epochs``.
         loss: May be NaN or infinite.
         loss_name: What the trainer calls it.
         it_per_s: Of the trainer's own bar; what an iteration is, is the trainer's.
+        epochs: How many there will be, in ``epoch 2/3``.
     """
 
     step: int | None = None
@@ -69,15 +74,16 @@ class Said:
     grad_norm: float | None = None
     images_per_s: float | None = None
     it_per_s: float | None = None
+    epochs: int | None = None
 
 
 def pairs(text: str) -> Iterator[tuple[str, str]]:
-    """Yield names and numbers of ``text``; of ``step 60/500`` also the total."""
+    """Yield names and numbers of ``text``; of ``step 60/500`` and ``epoch 2/3`` also the total."""
     for match in _PAIR.finditer(text[:MAX_TEXT]):
         name, value, whole = match.groups()
         yield name, value
-        if whole is not None and role(name) == "step":
-            yield "total_steps", whole
+        if whole is not None and role(name) in {"step", "epoch"}:
+            yield f"total_{role(name)}s", whole
 
 
 def role(name: str) -> str | None:
@@ -120,11 +126,14 @@ def said(found: Iterable[tuple[str, str | float]]) -> Said:
         grad_norm=roles.get("grad_norm"),
         images_per_s=measure(roles.get("images_per_s")),
         it_per_s=measure(roles.get("it_per_s")),
+        epochs=count(roles.get("epochs")) or None,
     )
 
 
 def to_number(value: str | float) -> float | None:
-    """Return a number of text, or None; also what float() takes and no trainer writes is None."""
+    """Return a number of text, or None; ``1,000`` is a thousand."""
+    if isinstance(value, str) and _THOUSANDS.fullmatch(value):
+        value = value.replace(",", "")
     try:
         return float(value)
     except (ValueError, OverflowError):

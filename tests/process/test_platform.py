@@ -181,6 +181,12 @@ def test_the_train_sh_passes_on_the_six_variables_as_they_are(tmp_path: Path) ->
     assert (spec.gradient_checkpointing, spec.lr_scheduler, spec.seed) == (True, "constant", 1)
     assert (spec.max_grad_norm, spec.gradient_accumulation_steps) == (1.0, 4)
     assert spec.output_dir == "/output"
+    assert {"--num_machines=1", "--num_processes=2", "--main_process_port=0"} <= set(launcher)
+    # On the second of three machines, and where NPROC_PER_NODE says how many.
+    here = {"NNODES": "3", "NODE_RANK": "1", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "20007"}
+    launcher, _ = told_to({**env, **here, "NPROC_PER_NODE": "4"})
+    assert {"--num_machines=3", "--machine_rank=1", "--num_processes=12", "--multi_gpu",
+            "--main_process_ip=10.0.0.1", "--main_process_port=20007"} <= set(launcher)  # fmt: skip
     # In a run the trainer knows its folder, a second attempt goes on, and half precision waits
     # for a GPU.
     again = {**env, "SDTUI_RUN_DIR": "/r", "SDTUI_ATTEMPT": "2", "ACCELERATE_USE_CPU": "true"}

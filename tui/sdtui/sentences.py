@@ -15,7 +15,9 @@ CORE = (
     N_("stopped by {who}, without saving a checkpoint"),
     N_("stopped by {who} while it waited for GPUs"), N_("rank {rank} failed"),
     N_("the start command could not be executed: {why}"),
+    N_("the start command ended with code {code} on {node}"),
     N_("the start command was ended by {signal}, which sdtui did not send"),
+    N_("the start command was ended by {signal} on {node}, which sdtui did not send"),
     N_("the process that guards the run was killed, and the run was ended with it"),
     N_("its launcher is gone"), N_("a look at the GPUs"), N_("its folder was removed"),
     N_("the launch did not finish"),
@@ -173,7 +175,8 @@ CORE = (
     N_("{instead}, or use --set runtime=auto"),
     N_("write {dataset}, {model}, {project} or {output} instead"),
     N_("the start command runs once, on the first of {n} nodes"),
-    N_("how it reaches the others is its own matter: srun, torchrun"),
+    N_("cluster.command_on says so; it reaches the others by srun, and the mounts are there on "
+       "the first alone"),
     # The model.
     N_("model"), N_("{path} is not a pipeline folder"),
     N_("it has no model_index.json that names a pipeline class"),

@@ -61,12 +61,13 @@ def cluster_findings(task: TaskSpec, facts: ClusterFacts) -> list[Finding]:
                 remedy="set SDTUI_HOME to a folder that all nodes share",
             )
         )
-    if task.command is not None and task.cluster.nodes > 1:
+    if task.command is not None and task.cluster.nodes > 1 and not task.spread:
         found.append(
             Finding(
                 "note",
                 f"the start command runs once, on the first of {task.cluster.nodes} nodes",
-                cause="how it reaches the others is its own matter: srun, torchrun",
+                cause="cluster.command_on says so; it reaches the others by srun, and the mounts "
+                "are there on the first alone",
                 remedy="",
             )
         )

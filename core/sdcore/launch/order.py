@@ -18,7 +18,7 @@ class Order:
         plan: Of the first attempt of this job.
         again: The command line of every later one, which goes on from the newest checkpoint.
         env: Of the shell that submitted, as far as it means something here.
-        spread: One launcher on each node; else the command runs once, on the first node.
+        spread: One launcher, or one start of the command, on each node; else one on the first.
         ranks: Training processes on each node.
         restarts: How often the job may go back to the queue.
         grace_s: Seconds before the time limit at which Slurm signals.

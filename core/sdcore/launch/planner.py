@@ -14,7 +14,7 @@ from sdcore.launch.plan import LaunchPlan
 from sdcore.launch.runtimes.choice import BEFORE, BEHIND, choose
 from sdcore.launch.runtimes.facts import RuntimeFacts
 from sdcore.launch.runtimes.probe import gather
-from sdcore.launch.slurm import distributed
+from sdcore.launch.slurm import distributed, world_of_command
 from sdcore.masking import mask_env
 from sdcore.runs.paths import RunDir
 from sdcore.task.spec import DATASET, MODEL, OUTPUT, TaskSpec
@@ -177,7 +177,15 @@ def _environment(task: TaskSpec, run: RunDir, attempt: int, inside: Inside) -> d
         ours |= ALONE
     if (first := _first_checkpoint(task, inside)) not in {None, "latest"}:
         ours["SDTUI_FIRST_CHECKPOINT"] = first  # for a later attempt that finds none of its own
-    return {**folders, **_threads(task), **_strays(task), **task.env, **ours}
+    return {**folders, **_threads(task), **_strays(task), **_world(task), **task.env, **ours}
+
+
+def _world(task: TaskSpec) -> dict[str, str]:
+    """Return what tells a start command on how many machines it runs, and which this one is."""
+    if task.command is None:
+        return {}
+    nodes = task.cluster.nodes if task.cluster is not None and task.spread else 1
+    return world_of_command(nodes, gpus=task.gpu.count, processes=task.gpu.ranks)
 
 
 def _strays(task: TaskSpec) -> dict[str, str]:

@@ -8,6 +8,7 @@ the number of the node, while with torch's c10d it lands where it likes (measure
 
 import re
 import shlex
+import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -19,6 +20,8 @@ if TYPE_CHECKING:  # pydantic: too large for the supervisor in a job
 
 # Whole arguments of a planned command line that an agent replaces by what its node is.
 NODE_RANK, MASTER_ADDR, MASTER_PORT = "{node_rank}", "{master_addr}", "{master_port}"
+# The variables of a start command that hold them.
+PLACES = {"NODE_RANK": NODE_RANK, "MASTER_ADDR": MASTER_ADDR, "MASTER_PORT": MASTER_PORT}
 
 # ``env.sh``: with --export=NIL a Python that is found through PYTHONPATH or LD_LIBRARY_PATH would
 # not start. ``exec``: the supervisor is the batch step itself, so that --signal=B: reaches it and
@@ -48,6 +51,9 @@ _OF_THE_SHELL = re.compile(
 _DEFAULTS = ("SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS", "SBATCH_RESERVATION",
              "SBATCH_CONSTRAINT", "SBATCH_TIMELIMIT")  # fmt: skip
 AGENTS = "sdtui"  # the name of their step
+# Tells them to end their node's processes. Where Slurm tracks processes by their parents it
+# signals every one of a step, and a command would get a SIGTERM twice; this one nobody hears.
+END = int(signal.SIGURG)
 _TOOLS = re.compile(r"(SLURM|SBATCH|SRUN|SALLOC|SQUEUE|SCANCEL|SINFO|SCONTROL)_.*")
 # What srun would take for options of a step, and what an image must not inherit.
 _MISLEADS = re.compile(
@@ -240,10 +246,32 @@ def for_step(environ: Mapping[str, str], words: Sequence[str]) -> dict[str, str]
     return {n: v for n, v in environ.items() if n in named or not _MISLEADS.fullmatch(n)}
 
 
-def placed(argv: Sequence[str], *, node_rank: int, address: str, port: int) -> list[str]:
-    """Return a planned command line with what one node is filled in."""
+def placed(
+    argv: Sequence[str], env: Mapping[str, str], *, node_rank: int, address: str, port: int
+) -> tuple[list[str], dict[str, str]]:
+    """Return a planned command line and its variables with what one node is filled in.
+
+    A runtime may hand a variable on as an argument, ``MASTER_ADDR={master_addr}``.
+    """
     values = {NODE_RANK: str(node_rank), MASTER_ADDR: address, MASTER_PORT: str(port)}
-    return [values.get(each, each) for each in argv]
+    values |= {f"{name}={v}": f"{name}={values[v]}" for name, v in PLACES.items()}
+    return [values.get(each, each) for each in argv], {n: values.get(v, v) for n, v in env.items()}
+
+
+def world_of_command(nodes: int, *, gpus: int, processes: int) -> dict[str, str]:
+    """Return the variables by which a start command finds its peers; see ``placed``.
+
+    The names are those that people give to torchrun's and accelerate's options. Not WORLD_SIZE
+    and RANK: a program that is started alone would take itself for one of many.
+
+    Args:
+        nodes: On which the command is started.
+        gpus: On each.
+        processes: Of training, on each.
+    """
+    counts = {"NNODES": str(nodes), "GPUS_PER_NODE": str(gpus), "NPROC_PER_NODE": str(processes)}
+    # On one machine there is no port that two runs could not both have.
+    return counts | (PLACES if nodes > 1 else {"NODE_RANK": "0"})
 
 
 def distributed(nodes: int) -> list[str]:

@@ -65,6 +65,21 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
     write_bytes(path, text.encode(errors="backslashreplace"))
 
 
+def write_once(path: Path, record: dict[str, Any]) -> bool:
+    """Write ``record`` unless another process already wrote its own; say whether it was we.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE)
+    except FileExistsError:
+        return False
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(record, file)
+    return True
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return the record in ``path``, or None when there is none that can be read."""
     try:

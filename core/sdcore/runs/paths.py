@@ -126,6 +126,10 @@ class RunDir:
         """What only the job and its launcher look at; ``job-N.log`` is the job's own output."""
         return self.root / "cluster"
 
+    def failed_node(self, attempt: int) -> Path:
+        """Where a start command on several nodes failed first. Writer: that node, ``O_EXCL``."""
+        return self.cluster_folder / f"failed-{attempt}.json"
+
     @property
     def order(self) -> Path:
         """Plan and environment for the job, secrets and all, 0600. Writer: launcher."""
@@ -180,6 +184,10 @@ class RunDir:
     def log(self) -> Path:
         """Raw stdout and stderr of the child, by direct descriptor."""
         return self.root / "train.log"
+
+    def log_of(self, node: str) -> Path:
+        """What a start command says on a further node of a job. Writer: that node."""
+        return self.root / f"train-{node}.log"
 
     @property
     def supervisor_log(self) -> Path:

@@ -51,6 +51,7 @@ class Evidence:
         checkpoint: Newest whole checkpoint, relative to the run directory where it lies inside.
         pipeline: The final pipeline, likewise.
         run_id: For commands that a person copies.
+        node: Of several, the one whose start command failed first.
     """
 
     status: int | None = None
@@ -68,6 +69,7 @@ class Evidence:
     checkpoint: str | None = None
     pipeline: str | None = None
     run_id: str = "last"
+    node: str | None = None
 
 
 def read_ranks(run: RunDir, attempt: int) -> tuple[dict[str, Any], ...]:
@@ -79,8 +81,13 @@ def read_ranks(run: RunDir, attempt: int) -> tuple[dict[str, Any], ...]:
 
 def log_tail(run: RunDir, plan: LaunchPlan) -> tuple[str, ...]:
     """Return the last lines of the log, safe to show: no escapes, no known secrets."""
+    return tail_of(run.log, plan)
+
+
+def tail_of(log: Path, plan: LaunchPlan) -> tuple[str, ...]:
+    """Return the last lines of one of the logs of a run; see ``log_tail``."""
     try:
-        with run.log.open("rb") as file:
+        with log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _LOG_WINDOW))
             text = file.read().decode(errors="replace")

@@ -28,6 +28,7 @@ from sdcore.runs.jobs import forget_order
 from sdcore.runs.paths import FORMAT, RunDir, home
 from sdcore.supervise import ends, hook
 from sdcore.supervise.devices import NO_GPUS, Devices, given_gpus
+from sdcore.supervise.evidence import Evidence
 from sdcore.supervise.fate import TAKEN_OFF, TIME_LIMIT, Course, Fate, Inquiry
 from sdcore.supervise.outcome import OUTSIDE, Outcome, of_error
 from sdcore.supervise.prctl import become_subreaper, die_with, set_name
@@ -97,6 +98,15 @@ class JobSupervisor(Supervisor):
             except OSError as error:
                 say(f"cannot write a request to stop: {error.strerror or error}")
         super()._obey()
+
+    def _evidence(self) -> Evidence:
+        """Of a command on several nodes the first one that failed tells how it ended."""
+        evidence = super()._evidence()
+        first = read_json(self._run.failed_node(self._plan.attempt)) or {}
+        status, node = first.get("status"), first.get("node")
+        if not isinstance(status, int) or not isinstance(node, str):
+            return evidence
+        return replace(evidence, status=status, node=node)
 
     def _settle(self, record: dict[str, Any], outcome: Outcome) -> bool:
         record = {**record, "job": self._given.job, "nodes": self._given.node_list}

@@ -293,7 +293,8 @@ def _by_signal(e: Evidence) -> Outcome | None:
     broken = _said(e, "running")
     if len(broken) == 1 and not e.foreign:  # started without a launcher
         return _broken_off(e, broken, number)
-    reason = f"the start command was ended by {signal_name(number)}, which sdtui did not send"
+    name = signal_name(number) + ("" if e.node is None else f" on {e.node}")
+    reason = f"the start command was ended by {name}, which sdtui did not send"
     return Outcome("failed", ExitCode.FAILED, "signal", reason, _resume(e) or _READ_LOG)
 
 
@@ -329,6 +330,7 @@ def _step_of(rank: dict[str, Any], e: Evidence) -> int:
 def _by_code(e: Evidence) -> Outcome:
     code, _ = exit_status(e.status)
     reason = "the start command ended" + ("" if code is None else f" with code {code}")
+    reason += "" if e.node is None else f" on {e.node}"
     for rank in _said(e, "running")[:1]:
         reason += f"; rank {rank.get('rank')} broke off at step {rank.get('step')}"
     return Outcome("failed", ExitCode.FAILED, "error", reason, _READ_LOG)

@@ -30,6 +30,7 @@ from sdcore.supervise.wake import Wakeup
 _STEP = "SDTUI_STEP"
 # How often processes that came later are told, too.
 _TELL_S = 1.0
+_TELL_OFTEN = 3  # times, since an agent that has just started hears nothing
 # After SIGTERM a step in which nobody hears it yet, an image being fetched, has nothing to save.
 _NOTHING_YET_S = 2.0
 # What Slurm may take to end a step, in seconds; pyxis removes the container's files first, and to
@@ -63,8 +64,8 @@ def run_agents(words: list[str]) -> int:
 
     def tell() -> bool:
         try:
-            steps = [] if told else _steps(job, slurm.AGENTS)
-            if steps and calls.call(["scancel", "--signal=TERM", *steps]).returncode == 0:
+            steps = _steps(job, slurm.AGENTS) if len(told) < _TELL_OFTEN else []
+            if steps and calls.call(["scancel", f"--signal={slurm.END}", *steps]).returncode == 0:
                 told.extend(steps)
         except NotReadyError as error:
             sys.stderr.write(f"the agents cannot be told to end: {error.cause}\n")

@@ -139,6 +139,10 @@ class ClusterSpec(_Part):
     restarts: int = Field(
         10, ge=0, le=1000, description="How often it goes back to the queue by itself; 0: never."
     )
+    command_on: Literal["every node", "first node"] = Field(
+        "every node",
+        description="Where a start command is started; on the first node it spreads by itself.",
+    )
     extra: tuple[Annotated[str, Field(pattern=r"^--[a-z][a-z-]*(=[^\s\x00-\x1f\x7f]+)?$")], ...] = (
         Field((), strict=False, description="Further sbatch options, e.g. --exclusive.")
     )
@@ -232,7 +236,9 @@ class TaskSpec(_Part):
     @property
     def spread(self) -> bool:
         """True where each node of a cluster's job starts a launcher of its own."""
-        return self.command is None and self.cluster is not None and self.cluster.nodes > 1
+        if self.cluster is None or self.cluster.nodes == 1:
+            return False
+        return self.command is None or self.cluster.command_on == "every node"
 
     def _check_image(self) -> None:
         """Refuse a runtime that could do nothing with the image, or nothing without one."""

@@ -23,9 +23,12 @@ from sdcore.errors import UsageError
 from sdcore.launch.exporting.kubernetes import job_file
 from sdcore.launch.exporting.skypilot import accelerator, task_file
 from sdcore.launch.exporting.slurm import batch_file
+from sdcore.launch.runtimes.facts import Program, RuntimeFacts, Tree
 from sdcore.names import NAME
 from sdcore.task.spec import TaskSpec
 
+# Of a machine with bubblewrap and an empty root.
+FACTS = RuntimeFacts(programs={"bubblewrap": Program("/usr/bin/bwrap")}, tree=Tree())
 VERSIONS = sorted(set(all_versions()))
 # A DNS label, and one that names a service, too: RFC 1123 and RFC 1035.
 LABEL, SERVICE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"), re.compile(r"[a-z][a-z0-9-]*")
@@ -125,7 +128,7 @@ def follows_the_rules(documents: list[dict[str, Any]]) -> None:
 
 @given(tasks(), st.sampled_from(VERSIONS))
 @example(two_folders_of_one_name(), VERSIONS[-1])
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_kubernetes_takes_every_job_that_is_written(task: TaskSpec, version: str) -> None:
     """A manifest that the server refuses is found out on the day of the training."""
     documents = list(yaml.safe_load_all(job_file(task)))
@@ -173,12 +176,12 @@ def test_the_schema_refuses_what_is_wrong(damage: Callable[[dict[str, Any]], Non
 
 
 @given(tasks())
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_every_batch_file_is_shell_that_can_be_read(task: TaskSpec) -> None:
     """A value with a quote would run as a command on the cluster."""
     cluster = task.model_dump()["cluster"] or {"engine": "slurm"}
     fields = task.model_dump(exclude_unset=True) | {"cluster": cluster, "image": None}
-    text = batch_file(TaskSpec.model_validate(fields))
+    text = batch_file(TaskSpec.model_validate(fields), facts=FACTS)
 
     read = subprocess.run(["bash", "-n"], input=text.encode(), capture_output=True, check=False)
     assert read.returncode == 0, read.stderr
@@ -267,7 +270,7 @@ def skypilot() -> Iterator[Parser]:
 
 @given(task=tasks())
 @example(task=two_folders_of_one_name())
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_skypilot_takes_every_task_that_is_written(skypilot: Parser, task: TaskSpec) -> None:
     """And reads the same values from it that stand in the preset."""
     answer = skypilot(task_file(task))

@@ -1,5 +1,6 @@
 """Job files for other engines: whole, quoted, and without a secret."""
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -14,8 +15,10 @@ from sdcore.errors import UsageError
 from sdcore.launch.exporting.kubernetes import job_file
 from sdcore.launch.exporting.skypilot import task_file
 from sdcore.launch.exporting.slurm import batch_file
+from sdcore.launch.runtimes.facts import Program, RuntimeFacts, Tree
 from sdcore.task.spec import TaskSpec
 
+FACTS = RuntimeFacts(programs={"bubblewrap": Program("/usr/bin/bwrap")}, tree=Tree())
 EVIL = 'it\'s a $(touch pwned) `x` "cat"\nSDTUI_END\n$HOME'
 SECRET = "hf_topsecretvalue"
 
@@ -47,8 +50,9 @@ def test_a_batch_file_is_clean_shell_whatever_stands_in_the_task(
     """A prompt with a quote would run as a command on the cluster."""
     fields: dict[str, Any] = {"image": None}
     if command is not None:
-        fields |= {"command": command, "train": {}}
-    text = batch_file(task(**fields), "h800")
+        mounts = [{"source": "/data/it's here", "target": "/mnt/project"}]
+        fields |= {"command": command, "train": {}, "mounts": mounts}
+    text = batch_file(task(**fields), "h800", FACTS)
 
     parsed = shell(text, ["bash", "-n"], tmp_path)
     assert parsed.returncode == 0, parsed.stderr
@@ -121,6 +125,56 @@ def test_a_file_says_that_the_hook_is_not_in_it() -> None:
     assert "hooks.end" not in batch_file(task(image=None)) + job_file(task()) + task_file(task())
 
 
+def head_of(text: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+
+
+def test_a_batch_file_makes_the_mount_points_of_a_start_command() -> None:
+    """Left out in silence, they were "No such file or directory" on the day of the training."""
+    mounts = [{"source": "/code", "target": "/mnt/project"},
+              {"source": "/d", "target": "/mnt/dataset", "read_only": True}]  # fmt: skip
+    given = task(command="bash /mnt/project/train.sh", train={}, mounts=mounts, image="a word")
+
+    text = batch_file(given, "h800", FACTS)
+
+    assert "--bind /code /mnt/project" in text
+    assert "--ro-bind /d /mnt/dataset" in text
+    assert '--bind "$RUN"/output /output' in text
+    assert "made by bubblewrap" in head_of(text)
+    assert "The image 'a word' is no name of an image, and is not used." in head_of(text)
+    assert "gpu.type" not in head_of(text)
+    assert "gpu.type" in head_of(batch_file(given, None, FACTS))
+
+
+@pytest.mark.parametrize(
+    ("fields", "known", "words"),
+    [
+        ({}, RuntimeFacts(), ("uses /mnt/project", "bubblewrap: it is not installed", "{project}")),
+        ({"runtime": "host"}, FACTS, ("uses /mnt/project", "the task asks for it", "{project}")),
+        ({"mounts": []}, FACTS, ("no mount has this target", "target = /mnt/project")),
+    ],
+)
+def test_a_batch_file_that_would_lack_a_mount_point_is_not_written(
+    fields: dict[str, Any], known: RuntimeFacts, words: tuple[str, ...]
+) -> None:
+    mounts = [{"source": "/code", "target": "/mnt/project"}]
+    base = {"command": "bash /mnt/project/train.sh", "train": {}, "mounts": mounts, "image": None}
+    with pytest.raises(UsageError) as caught:
+        batch_file(task(**base | fields), facts=known)
+
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+def test_what_is_not_protected_on_the_host_stands_in_the_batch_file() -> None:
+    mounts = [{"source": "/d", "target": "/mnt/dataset", "read_only": True}]
+    given = task(command="ls {dataset}", train={}, mounts=mounts, image=None)
+
+    text = batch_file(given, facts=RuntimeFacts())
+
+    assert "read_only mounts are not protected" in head_of(text)
+    assert "bash -c 'ls /d'" in text
+
+
 def test_a_batch_file_never_drops_the_container_that_a_task_asks_for() -> None:
     """On the nodes' own Python it would train with other versions, and nobody would be told."""
     for wish in ({"runtime": "pyxis"}, {"image": "repo/image:1", "command": "python x.py"}):
@@ -167,3 +221,41 @@ def test_no_number_of_cores_of_this_machine_is_in_a_job_for_another(
 
     assert "OMP_NUM_THREADS" not in render(task(cluster=None))
     assert "OMP_NUM_THREADS" in render(task(cluster=None, env={"OMP_NUM_THREADS": "7"}))
+
+
+OWN: dict[str, Any] = {"command": "torchrun --node-rank=$NODE_RANK x.py", "train": {}, "env": {}}
+
+
+def test_a_start_command_finds_its_peers_under_every_engine() -> None:
+    """Each machine would train by itself, the same steps as the other."""
+    _, job = yaml.safe_load_all(job_file(task(**OWN)))
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    env = {each["name"]: each.get("value") for each in container["env"]}
+    names = list(env)
+    assert (env["NNODES"], env["GPUS_PER_NODE"], env["NPROC_PER_NODE"]) == ("2", "8", "8")
+    assert env["NODE_RANK"] == "$(JOB_COMPLETION_INDEX)"
+    assert names.index("JOB_COMPLETION_INDEX") < names.index("NODE_RANK"), "it is filled in then"
+    assert (env["MASTER_ADDR"], env["MASTER_PORT"]) == ("pokemon-sd-1-0.pokemon-sd-1", "29500")
+
+    record = yaml.safe_load(task_file(task(**OWN)))
+    assert record["envs"]["NNODES"] == "2"
+    assert "NODE_RANK" not in record["envs"]
+    shown = 'echo "$NODE_RANK $MASTER_ADDR $MASTER_PORT"'
+    lines = [line for line in record["run"].splitlines() if line.startswith("export ")]
+    told = subprocess.run(
+        ["bash", "-c", "\n".join([*lines, shown])], capture_output=True, text=True, check=True,
+        env={"SKYPILOT_NODE_RANK": "1", "SKYPILOT_NODE_IPS": "10.0.0.1\n10.0.0.2\n",
+             "PATH": os.defpath},
+    )  # fmt: skip
+    assert told.stdout == "1 10.0.0.1 29500\n"
+
+
+@pytest.mark.parametrize("render", [job_file, task_file])
+def test_a_command_that_spreads_by_srun_is_for_slurm_alone(
+    render: Callable[[TaskSpec], str],
+) -> None:
+    cluster = {"engine": "slurm", "nodes": 2, "command_on": "first node"}
+    with pytest.raises(UsageError, match="spread by srun"):
+        render(task(**OWN | {"cluster": cluster}))
+
+    assert "NODE_RANK" in render(task(**OWN | {"cluster": cluster | {"nodes": 1}}))

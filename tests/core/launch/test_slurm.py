@@ -121,7 +121,7 @@ def test_a_step_takes_the_nodes_environment_and_cores_along() -> None:
     assert {"--export=ALL", "--cpus-per-task=8", "--kill-on-bad-exit=1"} <= set(words)
     assert given_.restarts == 3
     assert slurm.port_of(given_.job) == 20_001
-    filled = slurm.placed(slurm.distributed(2), node_rank=1, address="10.0.0.1", port=5)
+    filled, _ = slurm.placed(slurm.distributed(2), {}, node_rank=1, address="10.0.0.1", port=5)
     assert filled[:8] == ["--num_machines", "2", "--machine_rank", "1", "--main_process_ip",
                           "10.0.0.1", "--main_process_port", "5"]  # fmt: skip
 

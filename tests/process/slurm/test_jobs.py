@@ -64,7 +64,8 @@ def test_a_run_that_waits_says_for_what_and_is_cancelled(slurm: Slurm, tmp_path:
 def test_a_command_has_its_environment_its_gpus_and_its_code(slurm: Slurm, tmp_path: Path) -> None:
     """Secrets must travel, and must rest neither in Slurm's state nor in an argument."""
     command = 'echo "$HF_TOKEN,$CUDA_VISIBLE_DEVICES,$SLURM_JOB_NUM_NODES"; exit 5'
-    task = write_task(tmp_path, command=command, cluster=TWO, gpu={"count": 4})
+    first = {**TWO, "command_on": "first node"}
+    task = write_task(tmp_path, command=command, cluster=first, gpu={"count": 4})
     secret = "hf_" + "s3cr3t" * 4
     answer = slurm.sdtui("--run", task, "--detach", env={"HF_TOKEN": secret})
     run = Run(slurm, answer)

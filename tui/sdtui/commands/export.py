@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from sdcore.errors import UsageError
+from sdcore.errors import NotReadyError, UsageError
 from sdcore.runs.files import write_bytes
 from sdcore.task.presets import load_preset
 from sdcore.task.spec import TaskSpec
@@ -40,5 +40,16 @@ def _render(engine: str, task: TaskSpec) -> str:
 
         return task_file(task)
     from sdcore.launch.exporting.slurm import batch_file
+    from sdcore.launch.slurm import gres_type
 
-    return batch_file(task)
+    return batch_file(task, gres_type(task.gpu.type, _offered(task)))
+
+
+def _offered(task: TaskSpec) -> list[str]:
+    """Return the types of GPU of the cluster that this machine reaches; none where it is none."""
+    from sdcore.cluster.submission import offered_types
+
+    try:
+        return offered_types() if task.gpu.count and task.gpu.type else []
+    except NotReadyError:
+        return []

@@ -217,7 +217,7 @@ class Cluster(Section):
     NAME = "cluster"
     KEYS = tuple(f"cluster.{name}" for name in (
         "nodes", "partition", "account", "qos", "constraint", "time_limit", "cpus_per_task",
-        "mem", "grace_s", "restarts", "extra",
+        "mem", "grace_s", "restarts", "command_on", "extra",
     ))  # fmt: skip
 
     def compose(self) -> ComposeResult:

@@ -50,11 +50,16 @@ def content(task: TaskSpec, *, runtime: str, output: str = OUTPUT) -> Content:
     if runtime != "host" and "--config_file" in argv:
         at = argv.index("--config_file")  # of this installation; a new machine has no other
         argv = argv[:at] + argv[at + 2 :]
+    kept, secrets = variables(task, env)
+    return Content(argv, {**kept, "OUTPUT_DIR": output}, secrets)
+
+
+def variables(task: TaskSpec, env: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Part planned variables into those that a file may say, and the names of secrets."""
     own = _OF_THIS_HOST - task.env.keys()
     plain = {name: v for name, v in env.items() if name not in own and v}
     secrets = sorted({n for n in plain if is_secret(n)} | _wanted(task))
-    kept = {name: value for name, value in plain.items() if name not in secrets}
-    return Content(argv, {**kept, "OUTPUT_DIR": output}, secrets)
+    return {name: value for name, value in plain.items() if name not in secrets}, secrets
 
 
 def _wanted(task: TaskSpec) -> set[str]:
@@ -86,6 +91,22 @@ def needs_image(task: TaskSpec, engine: str) -> str:
         remedy="add --set image=REGISTRY/NAME:TAG"
         + ("" if task.command is not None else ", one in which sdtui is installed"),
     )
+
+
+def needs_every_node(task: TaskSpec, engine: str) -> None:
+    """Refuse a start command that spreads itself: nothing but Slurm's srun would start it there.
+
+    Raises:
+        UsageError: It is started on the first node alone.
+    """
+    if task.command is not None and task.cluster and task.cluster.nodes > 1 and not task.spread:
+        raise UsageError(
+            f"the task cannot be written for {engine}",
+            cause='cluster.command_on = "first node" is for commands that spread by srun, and '
+            f"{engine} has none",
+            remedy='add --set "cluster.command_on=every node", and have the command use NODE_RANK, '
+            "NNODES, MASTER_ADDR and MASTER_PORT",
+        )
 
 
 def label(name: str, limit: int) -> str:

@@ -10,6 +10,7 @@ from sdcore.launch.exporting.content import (
     Content,
     content,
     label,
+    needs_every_node,
     needs_image,
     not_written,
     to_yaml,
@@ -26,8 +27,9 @@ def job_file(task: TaskSpec) -> str:
     """Return the manifest of ``task``.
 
     Raises:
-        UsageError: The task names no image.
+        UsageError: The task names no image, or its command is to spread itself.
     """
+    needs_every_node(task, "Kubernetes")
     image, name = needs_image(task, "Kubernetes"), label(task.name, _NAME_LENGTH)
     inner = content(task, runtime="docker")
     nodes = task.cluster.nodes if task.cluster else 1
@@ -93,7 +95,8 @@ def _container(task: TaskSpec, image: str, name: str, inner: Content, nodes: int
     # $(NAME) is Kubernetes' own: it fills in variables of this container, declared before.
     tokens = {slurm.NODE_RANK: "$(JOB_COMPLETION_INDEX)", slurm.MASTER_ADDR: f"{name}-0.{name}",
               slurm.MASTER_PORT: str(_PORT)}  # fmt: skip
-    env: list[dict[str, Any]] = [{"name": n, "value": _literal(v)} for n, v in inner.env.items()]
+    values = {n: tokens.get(v) or _literal(v) for n, v in inner.env.items()}
+    env: list[dict[str, Any]] = [{"name": n, "value": value} for n, value in values.items()]
     for secret in inner.secrets:
         key = {"name": f"{name}-secrets", "key": secret}
         env.append({"name": secret, "valueFrom": {"secretKeyRef": key}})

@@ -5,7 +5,14 @@ import shlex
 from typing import Any
 
 from sdcore.launch import slurm
-from sdcore.launch.exporting.content import content, label, needs_image, not_written, to_yaml
+from sdcore.launch.exporting.content import (
+    content,
+    label,
+    needs_every_node,
+    needs_image,
+    not_written,
+    to_yaml,
+)
 from sdcore.task.spec import TaskSpec
 
 _PORT = 29500
@@ -23,23 +30,26 @@ def task_file(task: TaskSpec) -> str:
     """Return the task file of ``task``.
 
     Raises:
-        UsageError: Its image is a file or folder of this machine.
+        UsageError: Its image is in no registry, or its command is to spread itself.
     """
+    needs_every_node(task, "SkyPilot")
     inner = content(task, runtime="docker")
     # The interpreter is the machine's own there, whichever ran here.
     first = inner.argv[0] if task.command is not None else "python3"
     words = [first, *inner.argv[1:]]
     run = " ".join(_TOKENS.get(word, shlex.quote(word)) for word in words)
+    placed = {name: _TOKENS[value] for name, value in inner.env.items() if value in _TOKENS}
+    exports = "".join(f"export {name}={value}\n" for name, value in placed.items())
     record: dict[str, Any] = {
         "name": label(task.name, 40),
         "resources": _resources(task),
         "num_nodes": task.cluster.nodes if task.cluster else 1,
         "file_mounts": {mount.target: mount.source for mount in task.mounts},
-        "envs": inner.env,
+        "envs": {name: value for name, value in inner.env.items() if name not in placed},
         # Null: `sky launch --secret NAME` takes the value from the shell.
         "secrets": dict.fromkeys(inner.secrets),
         "setup": None if task.command is not None else "pip install sdtui\n",
-        "run": f"mkdir -p /output\n{run}\n",
+        "run": f"mkdir -p /output\n{exports}{run}\n",
     }
     filled = {key: value for key, value in record.items() if value}
     head = f"# Written by `sdtui export skypilot`. Start it: sky launch {record['name']}.yaml"

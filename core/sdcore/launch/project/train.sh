@@ -28,10 +28,23 @@ if [ -n "${SDTUI_PYTHON:-}" ]; then
   launch=("$SDTUI_PYTHON" -m accelerate.commands.launch)
 fi
 IFS=, read -r -a gpus <<<"${CUDA_VISIBLE_DEVICES:-}"
-if [ "${#gpus[@]}" -gt 1 ]; then
-  launch+=(--multi_gpu --num_processes="${#gpus[@]}" --main_process_port=0)
-else
-  launch+=(--num_processes=1)
+processes="${NPROC_PER_NODE:-${#gpus[@]}}"
+if [ "$processes" -lt 1 ]; then
+  processes=1
+fi
+
+# Where a task has several machines this script runs on each, and these variables differ.
+nodes="${NNODES:-1}"
+total=$((nodes * processes))
+launch+=(--num_machines="$nodes" --num_processes="$total")
+if [ "$total" -gt 1 ]; then
+  launch+=(--multi_gpu)
+fi
+if [ "$nodes" -gt 1 ]; then
+  launch+=(--machine_rank="$NODE_RANK" --rdzv_backend=static --same_network)
+  launch+=(--main_process_ip="$MASTER_ADDR" --main_process_port="$MASTER_PORT")
+elif [ "$total" -gt 1 ]; then
+  launch+=(--main_process_port=0)
 fi
 
 # A resume goes on from the newest whole checkpoint. In a run of sdtui the trainer knows its folder.
@@ -45,7 +58,7 @@ fi
 
 # --gpu_ids: else the answers of an earlier `accelerate config` may take other GPUs.
 exec "${launch[@]}" --mixed_precision="$mixed_precision" \
-  --num_machines=1 --gpu_ids=all --dynamo_backend=no \
+  --gpu_ids=all --dynamo_backend=no \
   -m sdcore.train \
   --pretrained_model_name_or_path="$model" \
   --train_data_dir="$dataset" \

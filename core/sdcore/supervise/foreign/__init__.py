@@ -2,6 +2,6 @@
 
 ``said`` knows what other programs call things, ``bars`` and ``lines`` read one piece of text,
 ``pieces`` finds the pieces in a log of any speed, ``curve`` decides which of them is the training
-and which step it is
-(``passes`` of a bar that begins anew, ``epochs`` of lines that do), ``board`` reads event files, ``reader`` is the process that does it.
+and which step it is (``passes`` where a bar begins anew, ``epochs`` where lines do), ``board``
+reads event files, ``reader`` is the process that does it.
 """

@@ -58,14 +58,15 @@ def is_dead(path: Path) -> bool:
     return running and (not stat.exists() or b") Z " in stat.read_bytes())
 
 
-def option(name: str) -> int:
-    return int(sys.argv[sys.argv.index(name) + 1])
+def option(name: str) -> str:
+    joined = (word.removeprefix(f"{name}=") for word in sys.argv if word.startswith(f"{name}="))
+    return next(joined, None) or sys.argv[sys.argv.index(name) + 1]
 
 
 def main() -> int:
-    nodes, here = option("--num_machines"), option("--machine_rank")
-    each = option("--num_processes") // nodes
-    assert sys.argv[sys.argv.index("--main_process_ip") + 1] == "127.0.0.1"
+    nodes, here = int(option("--num_machines")), int(option("--machine_rank"))
+    each = int(option("--num_processes")) // nodes
+    assert option("--main_process_ip") == "127.0.0.1"
     ranks = [
         subprocess.Popen([sys.executable, __file__, str(here * each + i)], start_new_session=True)
         for i in range(each)

@@ -7,6 +7,7 @@ turns a name around. Measured with Textual 8.2.8, ten of eleven widgets pass the
 
 import os
 import re
+import shlex
 
 # CSI, OSC/DCS/SOS/PM/APC strings up to their end, and two-byte escapes; then single controls.
 _ESCAPES = re.compile(
@@ -20,6 +21,8 @@ _CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]"
     "|[\ud800-\udfff]"
 )
+
+_NAMED = {"\n": r"\n", "\t": r"\t", "\r": r"\r"}
 
 
 def clean(text: str, limit: int = 100_000) -> str:
@@ -36,6 +39,28 @@ def clean(text: str, limit: int = 100_000) -> str:
 def clean_line(text: str, limit: int = 500) -> str:
     """``clean`` for one line: newlines and tabs become spaces."""
     return clean(text.replace("\n", " ").replace("\t", " "), limit)
+
+
+def shell_word(word: str) -> str:
+    """Return ``word`` as bash reads it, in one line that ``clean`` leaves as it is.
+
+    What a terminal must not get, or a line cannot hold, is written as bytes in ``$'…'``.
+    """
+    if clean_line(word, len(word) + 1) == word:
+        return shlex.quote(word)
+    written = "".join(_escaped(sign) for sign in word)
+    return f"$'{written}'"
+
+
+def _escaped(sign: str) -> str:
+    if sign in "\\'":
+        return f"\\{sign}"
+    if clean_line(sign) == sign:
+        return sign
+    if sign in _NAMED:
+        return _NAMED[sign]
+    kept = "surrogateescape" if "\udc80" <= sign <= "\udcff" else "surrogatepass"
+    return "".join(f"\\x{byte:02x}" for byte in sign.encode(errors=kept))
 
 
 def last_overwrite(line: str) -> str:

@@ -1,14 +1,15 @@
 """The door for text from outside."""
 
 import re
+import subprocess
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sdcore.errors import UsageError
 from sdcore.names import check_name
-from sdcore.text import clean, clean_line, last_overwrite
+from sdcore.text import clean, clean_line, last_overwrite, shell_word
 
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 HOSTILE = st.text(
@@ -74,3 +75,18 @@ def test_a_name_cannot_leave_its_folder_or_hide(name: str) -> None:
 def test_ordinary_names_are_taken(name: str) -> None:
     """The rule must not forbid what people use."""
     assert check_name(name) == name
+
+
+@given(word=st.text(st.characters(exclude_characters="\0"), max_size=40))
+@example(word="a\nb 'c' \\ $x `y` \x1b[31m")
+@example(word="-x\x9b\u202e字\udcff")
+@settings(max_examples=60, deadline=None)
+def test_a_word_for_the_shell_is_one_safe_line_and_reads_as_it_was(word: str) -> None:
+    """A line that is shown to be repeated must repeat the run, not a value with a space in it."""
+    said = shell_word(word)
+
+    assert clean_line(said) == said
+    if any("\ud800" <= sign <= "\udbff" or "\udc00" <= sign < "\udc80" for sign in word):
+        return  # no program could be given it
+    told = subprocess.run(["bash", "-c", f"printf %s {said}"], capture_output=True, check=True)
+    assert told.stdout == word.encode(errors="surrogateescape")

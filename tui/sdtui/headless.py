@@ -1,6 +1,5 @@
 """``sdtui --run PRESET``: check, start, follow, all without the console."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,7 +14,7 @@ from sdcore.runs.paths import RunDir, new_run_id, runs_root
 from sdcore.supervise.begin import freeze, start_run
 from sdcore.task.presets import load_preset
 from sdcore.task.spec import TaskSpec
-from sdcore.text import clean, clean_line
+from sdcore.text import clean, clean_line, shell_word
 from sdtui.following import Signals, follow_run, saves_on_stop
 from sdtui.stream import run_message
 from sdtui.terminal import columns, out, out_json, rows, say
@@ -89,14 +88,14 @@ def tell_findings(report: Report, *, json: bool) -> None:
 def finding_words(finding: Finding) -> str:
     """Write a finding as every error is written."""
     words = f"{finding.level}: {finding.what}\n  cause:  {finding.cause}"
-    return clean(f"{words}\n  remedy: {finding.remedy}")
+    return clean(f"{words}\n  remedy: {finding.remedy}" if finding.remedy else words)
 
 
 def submission(task: TaskSpec) -> str:
     """Write the sbatch that ``--run`` would call, with a run that is not made."""
     run = RunDir(runs_root() / new_run_id(task.name, datetime.now().astimezone()))
     words = ["sbatch", *sbatch_options(task, run), str(run.cluster_folder / "job.sh")]
-    return shlex.join([*words, sys.executable, str(run.root)])
+    return " ".join(shell_word(word) for word in [*words, sys.executable, str(run.root)])
 
 
 def show_plan(task: TaskSpec, report: Report, *, json: bool, command: bool = True) -> int:

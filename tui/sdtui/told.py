@@ -10,7 +10,8 @@ from functools import lru_cache
 
 from sdcore.text import clean_line
 from sdtui.language import N_, _, language
-from sdtui.sentences import CORE, PUT_TOGETHER
+from sdtui.sentences import CORE
+from sdtui.sentences_joined import PUT_TOGETHER
 from sdtui.sentences_starting import STARTING, STARTING_TOGETHER
 from sdtui.sentences_training import TRAINING, TRAINING_TOGETHER
 

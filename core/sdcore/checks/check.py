@@ -20,7 +20,7 @@ from sdcore.checks.judge import (
 from sdcore.checks.model import SDXL, ModelFacts, model_facts
 from sdcore.checks.model_findings import model_findings
 from sdcore.checks.plan import PlanFacts, make_plan
-from sdcore.checks.surroundings import runtime_findings
+from sdcore.checks.surroundings import absent_image_findings, runtime_findings
 from sdcore.data import DataIndex, open_data
 from sdcore.data.buckets import Buckets
 from sdcore.errors import ExitCode, SdError
@@ -80,6 +80,8 @@ def check_task(task: TaskSpec) -> Report:
     choice = look.attempt(lambda: choose(task, runtime))
     launch = None
     surroundings = _hook(task)
+    if choice is None and task.command is not None:
+        look.findings.extend(absent_image_findings(task))
     if choice is not None:
         launch = look.attempt(lambda: plan_launch(task, run, facts=runtime))
         look.findings.extend(runtime_findings(task, choice, runtime))

@@ -12,11 +12,14 @@ from sdcore import units
 from sdcore.checks.findings import Finding
 from sdcore.checks.host import HostFacts, existing_parent
 from sdcore.checks.plan import PlanFacts
+from sdcore.checks.scripts import is_shell, line_end_findings, script_of
 from sdcore.launch.planner import PLACEHOLDERS, host_path, unmounted_targets
 from sdcore.runs.paths import runs_root
 from sdcore.task.image import image_kind
 from sdcore.task.spec import DATASET, MODEL, MOUNT_ROOT, TaskSpec
+from sdcore.task.train_spec import TrainSpec
 
+_NAMED = 4  # settings, in one line
 _MANY_UNSEEN = 1000  # images; to prepare fewer takes a GPU some seconds
 _PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z]+)\}")
 
@@ -95,7 +98,7 @@ def mount_findings(task: TaskSpec) -> list[Finding]:
         if mount.target in {DATASET, MODEL} and task.command is None and source.is_file():
             continue  # a parquet file is a data set; the model's check has better words
         if "pokemon-blip-captions" in source.name:
-            found.append(_pokemon(mount.source))
+            found.append(_pokemon(mount.source, own=task.command is not None))
             continue
         cause = "it is not a folder" if source.exists() else "there is no such folder"
         found.append(_mount_error(mount.source, mount.target, cause))
@@ -112,13 +115,21 @@ def _mount_error(source: str, target: str, cause: str) -> Finding:
     )
 
 
-def _pokemon(source: str) -> Finding:
+def _pokemon(source: str, *, own: bool) -> Finding:
+    """Tell what became of the page's data set.
+
+    Args:
+        source: Where it is expected.
+        own: A start command reads it, from its mount alone.
+    """
+    instead = "remove this mount and use --set train.dataset_name=lambdalabs/naruto-blip-captions"
+    if own:
+        instead = "mount a copy of lambdalabs/naruto-blip-captions here"
     return Finding(
         "error",
         f"the data set folder {source} is missing",
         cause="lambdalabs/pokemon-blip-captions is no longer on the hub; a local copy is expected",
-        remedy="copy it there, or use its usual replacement: remove this mount and "
-        "use --set train.dataset_name=lambdalabs/naruto-blip-captions",
+        remedy=f"copy it there, or use its usual replacement: {instead}",
         where=source,
     )
 
@@ -157,7 +168,7 @@ def command_findings(task: TaskSpec, filled: str, runtime: str = "host") -> list
         filled: The command with the placeholders filled in.
         runtime: What surrounds it; which programs an image holds is not known.
     """
-    found = _unmounted(task, runtime)
+    found = [*_unread(task), *_unmounted(task, runtime)]
     found += [_placeholder(name) for name in _PLACEHOLDER.findall(filled) if _looks_meant(name)]
     try:
         words = shlex.split(filled, comments=True)
@@ -174,21 +185,42 @@ def command_findings(task: TaskSpec, filled: str, runtime: str = "host") -> list
                 remedy="correct `command`, or give the program's full path",
             )
         )
-    script = _script(words)
+    script = script_of(words)
     seen = host_path(task, str(script)) if runtime != "host" else str(script)
     mounts = [mount for mount in task.mounts if seen.startswith(f"{mount.source}/")]
     # On this host, or below a mount; one whose source is missing is told of already.
     known = all(Path(m.source).is_dir() for m in mounts) and (not own_root or bool(mounts))
-    if script is not None and known and not Path(seen).exists() and not found:
+    refused = any(finding.level == "error" for finding in found)
+    if script is not None and known and not Path(seen).exists() and not refused:
         found.append(
             Finding(
                 "error",
                 f"the script {script} does not exist",
                 cause=f"the start command gives it to {word}",
-                remedy="correct `command`",
+                remedy="correct `command`, or put the script there",
             )
         )
+    elif script is not None and known and is_shell(word):
+        found += line_end_findings(script, Path(seen))
     return found
+
+
+def _unread(task: TaskSpec) -> list[Finding]:
+    """Name the settings of ``[train]``, which a start command never sees."""
+    default = TrainSpec()
+    changed = [f"train.{name}" for name in TrainSpec.model_fields
+               if getattr(task.train, name) != getattr(default, name)]  # fmt: skip
+    if not changed:
+        return []
+    more = [f"{len(changed) - _NAMED} more"] if len(changed) > _NAMED else []
+    return [
+        Finding(
+            "warning",
+            f"the start command does not read {', '.join([*changed[:_NAMED], *more])}",
+            cause="[train] is for the built-in trainer",
+            remedy="write the values in [env] or in the command, or leave them out",
+        )
+    ]
 
 
 def _unmounted(task: TaskSpec, runtime: str) -> list[Finding]:
@@ -237,13 +269,6 @@ def _placeholder(name: str) -> Finding:
         remedy = f"write one of {', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}"
     what = f"the start command uses {{{name}}}"
     return Finding("error", what, cause=cause, remedy=remedy)
-
-
-def _script(words: list[str]) -> Path | None:
-    """Return the absolute path of the script that an interpreter is started with, if any."""
-    if len(words) < 2 or words[0] not in {"bash", "sh", "python", "python3"}:
-        return None
-    return Path(words[1]) if words[1].startswith("/") and "$" not in words[1] else None
 
 
 def _bash_knows(word: str) -> bool:

@@ -1,10 +1,13 @@
 """What is wrong, or only different from what was meant, with what surrounds a task."""
 
+from pathlib import Path
+
 from sdcore.checks.findings import Finding
 from sdcore.launch.runtimes.choice import Choice
 from sdcore.launch.runtimes.facts import RuntimeFacts
-from sdcore.task.image import image_kind
+from sdcore.task.image import image_kind, is_file
 from sdcore.task.spec import TaskSpec
+from sdcore.text import from_home
 
 _CDI = "nvidia-ctk cdi generate --device-name-strategy=uuid --output=/etc/cdi/nvidia.yaml"
 
@@ -26,6 +29,18 @@ def runtime_findings(task: TaskSpec, choice: Choice, facts: RuntimeFacts) -> lis
             )
         )
     return found
+
+
+def absent_image_findings(task: TaskSpec) -> list[Finding]:
+    """Name an image file that is not there, where no program could be asked for it."""
+    if image_kind(task.image) != "reference" or task.image is None or not is_file(task.image):
+        return []
+    return [] if Path(from_home(task.image)).exists() else [_missing(task.image)]
+
+
+def _missing(image: str) -> Finding:
+    what, cause = f"the image {image!r} is not here", "there is no such file"
+    return Finding("error", what, cause, "correct `image`")
 
 
 def _no_driver() -> Finding:
@@ -52,12 +67,13 @@ def _image_findings(task: TaskSpec, choice: Choice, facts: RuntimeFacts) -> list
         ]
     if facts.missing_image is None:
         return []
-    gone = facts.missing_image == "there is no such file"
+    if facts.missing_image == "there is no such file":
+        return [_missing(str(task.image))]
     return [
         Finding(
-            "error" if gone else "warning",
+            "warning",
             f"the image {task.image!r} is not here",
             cause=facts.missing_image,
-            remedy="correct `image`" if gone else f"pull it before: {choice.runtime} pull IMAGE",
+            remedy=f"pull it before: {choice.runtime} pull IMAGE",
         )
     ]

@@ -19,7 +19,7 @@ from sdcore.masking import mask_env
 from sdcore.runs.paths import RunDir
 from sdcore.task.spec import DATASET, MODEL, OUTPUT, TaskSpec
 from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
-from sdcore.text import from_home
+from sdcore.text import from_home, shell_word
 
 # Settings that never reach the trainer's command line: the launcher places the output.
 _PLACED = {"output_dir", "local_rank", "resume_from_checkpoint"}
@@ -155,8 +155,9 @@ def command_line(plan: LaunchPlan) -> str:
 
     The folders of the run are in the environment too, so that the line alone repeats the run.
     """
-    words = [f"{name}={shlex.quote(value)}" for name, value in mask_env(plan.env).items()]
-    return " ".join(["cd", shlex.quote(plan.cwd), "&&", "env", *words, shlex.join(plan.argv)])
+    words = [f"{name}={shell_word(value)}" for name, value in mask_env(plan.env).items()]
+    argv = [shell_word(word) for word in plan.argv]
+    return " ".join(["cd", shell_word(plan.cwd), "&&", "env", *words, *argv])
 
 
 def _environment(task: TaskSpec, run: RunDir, attempt: int, inside: Inside) -> dict[str, str]:

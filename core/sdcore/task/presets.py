@@ -54,17 +54,22 @@ def shipped() -> list[ShippedPreset]:
 
 
 def locate(ref: str) -> Path:
-    """Return the file of a preset: a path, or the name of a shipped one.
+    """Return the file of a preset: a path, the name of a shipped one, or a project's folder.
 
     Raises:
         UsageError: There is no such file.
     """
     path = Path(from_home(ref))
+    inside = path / "task.toml"
+    if "/" in ref and inside.is_file():
+        return inside
     if path.is_file() or "/" in ref or ref.endswith(".toml"):
         return path
     named = shipped_folder() / f"{ref}.toml"
     if named.is_file():
         return named
+    if inside.is_file():
+        return inside
     raise UsageError(
         f"there is no preset {clean_line(ref, 80)!r}",
         cause="it is neither a file nor the name of a shipped preset",
@@ -82,7 +87,10 @@ def read_table(path: Path) -> tuple[dict[str, Any], str]:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise UsageError(
-                f"{shown} is not a file", cause="a preset is a TOML file", remedy="give its path"
+                f"{shown} is not a file",
+                cause="a preset is a TOML file"
+                + (", and this folder has no task.toml" if path.is_dir() else ""),
+                remedy="give its path",
             )
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)

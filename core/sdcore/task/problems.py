@@ -23,7 +23,24 @@ _ADVICE = (
     ("is not the name of a variable", "write letters, digits and _, and no digit first"),
     ("needs the name of an image", 'write image = "registry/name:tag", or leave runtime out'),
     ("and [metrics] says where", "remove [metrics], or write a command"),
+    ("must be an absolute path without", 'write for example target = "/mnt/dataset"'),
+    ("would cover a folder of the system", "choose a target below /mnt"),
+    ("is the run's own output folder", "choose a target below /mnt"),
+    ("with : or , cannot be mounted", "name a folder without them, or a link to this one"),
+    ("a line break or a tab", "name a folder without them, or a link to this one"),
+    ("two mounts have the target", "give one of them another target"),
+    ("lies inside the target", "mount them side by side, for example below /mnt"),
+    ("leaves no time to train", "write a time_limit that is longer than grace_s"),
+    ("cannot be used: ", "remove it from cluster.extra"),
+    ("there is one process for each GPU", "leave gpu.processes out"),
 )
+# What a person writes where a value has another form.
+_EXAMPLES = {
+    "cluster.time_limit": '"1-00:00:00"', "cluster.mem": '"64G"', "cluster.partition": '"gpu"',
+    "cluster.account": '"my-group"', "cluster.qos": '"normal"', "cluster.constraint": '"h800"',
+    "cluster.extra": '["--exclusive", "--reservation=x"]',
+}  # fmt: skip
+_BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 _QUOTES = re.compile(r'"""|\'\'\'')
 
 
@@ -149,7 +166,21 @@ def _remedy(path: Path, item: Any) -> str:
     if item["type"] == "multiple_of":
         below = item["input"] // item["ctx"]["multiple_of"] * item["ctx"]["multiple_of"]
         return f"write {below or item['ctx']['multiple_of']}{unit}"
-    return f"change {dotted(path)}{unit}" if path else "change one of them"
+    return _limit(path, item, unit) or (
+        f"change {dotted(path)}{unit}" if path else "change one of them"
+    )
+
+
+def _limit(path: Path, item: Any, unit: str) -> str | None:
+    """Say what may be written, where pydantic tells the limit or an example is known."""
+    known = item.get("ctx") or {}
+    for name, words in _BOUNDS.items():
+        if name in known:
+            return f"write {words} {known[name]:g}{unit}"
+    if "expected" in known:
+        return f"write one of {known['expected'].replace(' or ', ', ')}"
+    example = _EXAMPLES.get(dotted(path[:2]))
+    return None if example is None else f"write for example {example}"
 
 
 def _nearest(path: Path) -> str:

@@ -116,6 +116,8 @@ class Mount(_Part):
             raise ValueError(f"target {OUTPUT} is the run's own output folder")
         if any(sign in path for path in (self.source, target) for sign in ":,"):
             raise ValueError("a path with : or , cannot be mounted by every runtime")
+        if any(sign in path for path in (self.source, target) for sign in "\n\t"):
+            raise ValueError("a path with a line break or a tab cannot be mounted")
         return self
 
 

@@ -93,6 +93,46 @@ def test_the_data_set_that_left_the_hub_is_named_with_its_replacement() -> None:
     assert "naruto-blip-captions" in text
 
 
+def test_the_pages_own_task_is_not_sent_to_a_setting_that_it_never_reads() -> None:
+    """Its train.sh takes the data from the mount: without it there are none."""
+    [found] = [f for f in check_task(load_preset("platform-page").task).errors
+               if "pokemon" in f.what]  # fmt: skip
+
+    assert "train.dataset_name" not in found.remedy
+    assert "mount a copy of lambdalabs/naruto-blip-captions" in found.remedy
+
+
+def test_settings_that_a_start_command_does_not_read_are_named() -> None:
+    """Somebody waits for a resolution of 256 that nobody was told of."""
+    task = TaskSpec.model_validate(
+        {"command": "true", "gpu": {"count": 0}, "train": {"resolution": 256, "seed": 1}}
+    )
+
+    [found] = check_task(task).findings
+
+    assert (found.level, found.what) == (
+        "warning", "the start command does not read train.resolution, train.seed"
+    )  # fmt: skip
+    plain = TaskSpec.model_validate({"command": "true", "gpu": {"count": 0}})
+    assert check_task(plain).findings == ()
+
+
+@pytest.mark.parametrize("runtime", ["auto", "apptainer"])
+def test_an_image_file_that_is_not_there_is_told_without_a_program_to_run_it(
+    tmp_path: Path, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever installs apptainer first, and then finds the file missing, was sent twice."""
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    fields = {"command": "true", "gpu": {"count": 0}, "runtime": runtime}
+    gone = TaskSpec.model_validate(fields | {"image": f"{tmp_path}/a.sif"})
+
+    assert ("there is no such file", "correct `image`") in [
+        (f.cause, f.remedy) for f in check_task(gone).errors
+    ]
+    (tmp_path / "a.sif").touch()
+    assert "no such file" not in whats(gone)
+
+
 @pytest.mark.parametrize(
     ("command", "fine"),
     [("shopt -s nullglob; true", True), ("[ -d x ] || true", True), ("unset A; true", True),
@@ -255,12 +295,21 @@ def test_the_demo_folder_is_where_the_preset_says() -> None:
         ("bash {project}/train.sh", "target = /mnt/project"),
         ("bash {projct}/train.sh", "{project}"),
         ("bash /no/such/train.sh", "/no/such/train.sh does not exist"),
+        ("bash -eu /no/such/train.sh", "/no/such/train.sh does not exist"),
+        ("bash -c /no/such/train.sh", None),
+        ("python3 -u /no/such/t.py", "/no/such/t.py does not exist"),
+        ("python3 -m x /no/such/t.py", None),
+        ("torchrun --nproc-per-node 2 /no/such/t.py /a.py", "/no/such/t.py does not exist"),
+        ("torchrun -m x /no/such/t.py", None),
         ("bash train.sh && awk '{print}' x ${project} {}", None),
         ("bash -c 'echo {a,b}'", None),
     ],
 )
-def test_a_start_command_that_cannot_start_is_told_before(command: str, words: str | None) -> None:
+def test_a_start_command_that_cannot_start_is_told_before(
+    command: str, words: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`ready to run` for a script that is not there is the kind of lie people leave a tool for."""
+    monkeypatch.setattr(judge, "_bash_knows", lambda word: True)  # torchrun, accelerate
     task = TaskSpec.model_validate({"command": command, "gpu": {"count": 0}})
 
     told = " ".join(f"{f.what} {f.remedy}" for f in check_task(task).errors)
@@ -275,6 +324,15 @@ def test_a_start_command_that_cannot_start_is_told_before(command: str, words: s
         ("bash /mnt/project/none.sh", "bubblewrap", "/mnt/project/none.sh does not exist"),
         ("bash /mnt/project/none.sh", "docker", "/mnt/project/none.sh does not exist"),
         ("bash /opt/in-the-image.sh", "docker", None),
+        (
+            "accelerate launch --config_file /mnt/project/a.yaml /mnt/project/none.py --x",
+            "docker",
+            "/mnt/project/none.py does not exist",
+        ),
+        ("accelerate launch -m none /mnt/project/none.py", "docker", None),
+        ("bash /mnt/project/windows.sh", "bubblewrap", "has the line ends of Windows"),
+        ("sh /mnt/project/windows.sh", "docker", "run: sed -i"),
+        ("python /mnt/project/windows.sh", "docker", None),
         ("a-program-of-the-image", "docker", None),
         ("ls /mnt/dataset", "bubblewrap", "add a mount with target = /mnt/dataset"),
         ("ls $HOME/mnt/dataset ./output", "host", None),
@@ -286,6 +344,7 @@ def test_a_command_is_judged_by_what_it_will_see(
 ) -> None:
     """Refused for a path that it would have had, a right task never starts."""
     (tmp_path / "train.sh").touch()
+    (tmp_path / "windows.sh").write_bytes(b"set -e\r\necho x\r\n")
     image = {"image": "a/b:1"} if runtime == "docker" else {}
     mounts = [{"source": str(tmp_path), "target": "/mnt/project"}]
     task = TaskSpec.model_validate({"command": command, "mounts": mounts, **image})

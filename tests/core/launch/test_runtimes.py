@@ -333,6 +333,8 @@ def test_the_built_in_trainer_sees_mount_points_where_there_are_some() -> None:
         ({"mounts": [{"source": "/a", "target": "/m"}] * 2}, "two mounts have the target"),
         ({"mounts": [{"source": "/a", "target": "/m:n"}]}, "with : or ,"),
         ({"mounts": [{"source": "/a,b", "target": "/m"}]}, "with : or ,"),
+        ({"mounts": [{"source": "/a\nb", "target": "/m"}]}, "a line break or a tab"),
+        ({"mounts": [{"source": "/a", "target": "/m\tn"}]}, "a line break or a tab"),
         ({"mounts": [{"source": "/a", "target": "/m"}, {"source": "/b", "target": "/m/n"}]},
          "/m/n lies inside the target /m"),
         ({"mounts": [{"source": "/a", "target": "/output/x"}]}, "inside the target /output"),

@@ -319,3 +319,50 @@ def test_every_setting_has_words_and_a_group_for_the_form() -> None:
         assert isinstance(field.json_schema_extra, dict), name
         assert field.json_schema_extra["group"], name
     assert presets.shipped_folder().is_dir()
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("[[mounts]]\nsource='a'\ntarget='mnt'\n", 'write for example target = "/mnt/dataset"'),
+        ("[[mounts]]\nsource='a'\ntarget='/proc'\n", "choose a target below /mnt"),
+        ("[[mounts]]\nsource='a'\ntarget='/output'\n", "choose a target below /mnt"),
+        ("[[mounts]]\nsource='a:b'\ntarget='/mnt/x'\n", "a link to this one"),
+        ('[[mounts]]\nsource="a\\nb"\ntarget="/mnt/x"\n', "a link to this one"),
+        ("[cluster]\nengine='slurm'\ntime_limit='1'\n", "longer than grace_s"),
+        ("[cluster]\nengine='slurm'\ntime_limit='soon'\n", 'write for example "1-00:00:00"'),
+        ("[cluster]\nengine='slurm'\nmem='all'\n", 'write for example "64G"'),
+        ("[cluster]\nengine='slurm'\nextra=['--array=1']\n", "remove it from cluster.extra"),
+        ("[cluster]\nengine='slurm'\nextra=['x']\n", 'write for example ["--exclusive"'),
+        ("[cluster]\nengine='slurm'\nnodes=0\n", "write at least 1"),
+        ("[cluster]\nengine='lsf'\n", "write one of 'slurm'"),
+        ("[gpu]\ncount=65\n", "write at most 64"),
+        ("[gpu]\ncount=2\nprocesses=3\n", "leave gpu.processes out"),
+        ("[train]\nlearning_rate=-1\n", "write more than 0"),
+        ("runtime='lxc'\n", "write one of 'auto', 'host', 'bubblewrap'"),
+    ],
+)
+def test_what_to_write_is_told_and_not_only_where(text: str, remedy: str, tmp_path: Path) -> None:
+    """The words "change cluster" say no more than the line before them."""
+    with pytest.raises(PresetError) as caught:
+        load_preset(preset(tmp_path, text))
+
+    assert remedy in caught.value.remedy
+
+
+def test_a_folder_stands_for_the_task_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is what `sdtui new-project` was given a minute ago."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/task.toml").write_text("name = 'mine'\n")
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo/task.toml").write_text("name = 'of-the-folder'\n")
+    monkeypatch.chdir(tmp_path)
+
+    for ref in (str(tmp_path / "mine"), "mine", "./mine/"):
+        assert load_preset(ref).task.name == "mine"
+    assert load_preset("demo").task.name == "demo", "a shipped name keeps its meaning"
+    assert load_preset("./demo").task.name == "of-the-folder"
+    with pytest.raises(UsageError, match=r"no task\.toml"):
+        load_preset(tmp_path)

@@ -19,7 +19,7 @@ def conflict(spec: "TrainSpec") -> str | None:
     """Say which two settings make no sense together, and what to do."""
     if spec.dream_training and spec.input_perturbation:
         return "dream_training and input_perturbation cannot be combined"
-    alone = _lora_alone(spec) or _buckets(spec)
+    alone = _lora_alone(spec) or _buckets(spec) or _optimizer(spec)
     if alone is not None:
         return alone
     if spec.save_single_file and spec.train_lora:
@@ -27,10 +27,6 @@ def conflict(spec: "TrainSpec") -> str | None:
             "save_single_file with train_lora: adapters are one file already, which image programs "
             "load beside a model; leave save_single_file out"
         )
-    if spec.use_8bit_adam and spec.optimizer != "adamw":
-        return f"use_8bit_adam is a form of adamw; leave it out, or optimizer {spec.optimizer}"
-    if spec.scale_lr and spec.optimizer == "prodigy":
-        return "prodigy finds the rate for its batch itself; leave scale_lr out"
     if spec.rescale_betas_zero_snr and spec.prediction_type == "epsilon":
         return (
             "rescale_betas_zero_snr with prediction_type epsilon: at the last timestep the input "
@@ -54,6 +50,17 @@ def _lora_alone(spec: "TrainSpec") -> str | None:
             f"{name} is a setting of LoRA, and train_lora is off: all weights of the U-Net "
             f"would be trained; set train_lora, or leave {name} out"
         )
+    return None
+
+
+def _optimizer(spec: "TrainSpec") -> str | None:
+    """Say which settings are of another optimizer."""
+    if spec.use_8bit_adam and spec.optimizer != "adamw":
+        return f"use_8bit_adam is a form of adamw; leave it out, or optimizer {spec.optimizer}"
+    if spec.fused_optimizer is True and (spec.use_8bit_adam or spec.optimizer != "adamw"):
+        return "fused_optimizer is a form of torch's own adamw; leave it at auto"
+    if spec.scale_lr and spec.optimizer == "prodigy":
+        return "prodigy finds the rate for its batch itself; leave scale_lr out"
     return None
 
 

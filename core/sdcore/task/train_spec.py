@@ -25,6 +25,7 @@ Interpolation = Literal["lanczos", "bicubic", "bilinear", "nearest", "box", "ham
 Optimizer = Literal["adamw", "adafactor", "prodigy"]
 SingleFile = Literal["fp16", "fp32"]
 TimestepBias = Literal["none", "earlier", "later", "range"]
+MemoryFormat = Literal["auto", "channels_last", "contiguous"]
 
 # Of a layer within a model, or the end of one.
 ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$")]
@@ -325,6 +326,16 @@ class TrainSpec(BaseModel):
     enable_xformers_memory_efficient_attention: Annotated[
         bool, _of("speed", "xformers attention; SDPA is the default and usually faster.")
     ] = False
+    memory_format: Annotated[
+        MemoryFormat,
+        _of("speed", "Ours: order of the U-Net's weights in memory. auto: channels_last on a GPU "
+                     "in half precision."),
+    ] = "auto"  # fmt: skip
+    fused_optimizer: Annotated[
+        bool | Literal["auto"],
+        _of("speed", "Ours: AdamW updates all weights in one kernel. auto: always; false: as "
+                     "torch does it by itself."),
+    ] = "auto"  # fmt: skip
     torch_compile: Annotated[
         bool, _of("speed", "Ours: compile the U-Net; minutes at the start, then faster steps.")
     ] = False

@@ -8,6 +8,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sdcore.errors import NotReadyError
 from sdcore.train import (
+    automatic,
     choices,
     collecting,
     compiling,
@@ -108,7 +109,7 @@ def _load(job: Job) -> tuple[Job, Models]:
         f"{job.precision.mode}, predicts {prediction}"
     )
     job.check_stop()
-    job = choices.settle_resolution(job, parts.family)
+    job = automatic.settle(choices.settle_resolution(job, parts.family))
     job.record.spec = job.spec  # what is told of a full GPU names these settings
     return job, parts
 
@@ -128,6 +129,7 @@ def _cache(job: Job, parts: Models) -> tuple[LatentSource, Texts]:
     )  # fmt: skip
     check_same_images(job, latents.contents)
     say_skipped(job, skipped)
+    automatic.tell_caching(job, cached=latents.cached)
     if latents.cached:
         parts.vae.to("cpu")
     texts = _texts(job, parts, dtype)

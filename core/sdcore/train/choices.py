@@ -52,7 +52,6 @@ def settle(job: Job, parameters: int, family: FamilyName) -> Job:
         The job with every setting decided but the split of the batch of a new run; for that
         see ``probing``.
     """
-    job = _told(job)
     if job.spec.gradient_checkpointing == "auto":
         free = free_memory(job.world.device)
         on, because = checkpointing(job.spec, job.precision.mode, parameters, free, family)
@@ -97,28 +96,6 @@ def free_memory(device: torch.device) -> int | None:
     free, _ = torch.cuda.mem_get_info(device)
     held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(free + held)
-
-
-def memory_format(spec: TrainSpec, device: torch.device) -> tuple[torch.memory_format, str]:
-    """Return the order of the U-Net's weights in memory, and why.
-
-    bitsandbytes brings each weight it updates back into the plain order, without a word: the
-    average, whose order would stay, would then be updated element by element, and slowly.
-    """
-    if device.type != "cuda":
-        return torch.contiguous_format, "a CPU trains no faster with another"
-    if spec.use_8bit_adam and not spec.train_lora:
-        return torch.contiguous_format, "bitsandbytes puts the weights it trains into this order"
-    return torch.channels_last, "convolutions in half precision are faster so"
-
-
-def _told(job: Job) -> Job:
-    """Tell the choice that no setting pins."""
-    if job.world.device.type == "cuda":
-        chosen, because = memory_format(job.spec, job.world.device)
-        name = "channels_last" if chosen is torch.channels_last else "contiguous"
-        job.report.choice("memory_format", name, because)
-    return job
 
 
 def _before(job: Job, name: str) -> object:

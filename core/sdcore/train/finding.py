@@ -85,12 +85,21 @@ def _fault_of_either(folder: Path) -> str | None:
     return reference.fault_of(folder) if theirs else fault_of(folder)
 
 
+# Of a group, what the settings of this attempt say; the rest is state, such as Prodigy's estimate.
+_SETTINGS = ("betas", "eps", "weight_decay", "foreach", "fused")
+
+
 def load_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Restore the optimizer. ``weights_only``: a checkpoint must not be able to run code."""
+    """Restore the optimizer's state; its settings stay as they are.
+
+    ``weights_only``: a checkpoint must not be able to run code.
+    """
     if reference.step_of(folder) is not None:
         reference.load_optimizer(folder, optimizer)
     else:
         state = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
+        for saved, now in zip(state["param_groups"], optimizer.param_groups, strict=False):
+            saved.update({name: now[name] for name in _SETTINGS if name in now})
         optimizer.load_state_dict(state)
     for parameter, moments in optimizer.state.items():
         for name, value in moments.items():
@@ -98,8 +107,8 @@ def load_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
                 continue
             alike = value.shape == parameter.shape and value.dtype == parameter.dtype
             if alike and value.stride() != parameter.stride():
-                # Weights are channels-last on a GPU alone, and the fused update walks raw memory:
-                # a CPU's would pair each weight with another one's moments, without a word.
+                # Weights may be channels-last in one attempt alone, and the fused update walks raw
+                # memory: it would pair each weight with another one's moments, without a word.
                 moments[name] = torch.empty_like(parameter).copy_(value)
 
 

@@ -8,7 +8,6 @@ log-variance, the log-variance not yet clamped) are kept rather than latents, so
 still samples anew.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -24,6 +23,7 @@ from sdcore.data.buckets import Size
 from sdcore.errors import NotReadyError
 from sdcore.task.train_spec import TrainSpec
 from sdcore.train import records
+from sdcore.train.automatic import loader_threads
 from sdcore.train.encoder import MomentsEncoder
 from sdcore.train.filling import Filler, Progress, Share
 from sdcore.train.framing import Frame, Framer
@@ -31,7 +31,6 @@ from sdcore.train.images import cut
 from sdcore.train.records import TensorRecords
 from sdcore.train.survey import Hashes
 
-_MOST_THREADS = 16
 _PROBES = 8  # images looked at to tell a lost file from a lost folder
 
 
@@ -307,4 +306,4 @@ class LiveLatents:
 def _threads(spec: TrainSpec) -> int:
     if spec.dataloader_num_workers is not None:
         return max(1, spec.dataloader_num_workers)
-    return min(_MOST_THREADS, len(os.sched_getaffinity(0)))
+    return loader_threads()[0]

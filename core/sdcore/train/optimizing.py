@@ -72,7 +72,7 @@ def make_optimizer(
         with redirect_stdout(StringIO()):  # it prints a word about its weight decay
             made = kind(parameters, **shared, **adam)
     else:
-        fused = {} if spec.use_8bit_adam else {"fused": True}
+        fused = {} if spec.use_8bit_adam else {"fused": spec.fused_optimizer is not False}
         made = kind(parameters, **shared, **adam, **fused)
     return made
 

@@ -78,7 +78,7 @@ def load_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
     path, groups = folder / "optimizer.bin", optimizer.state_dict()["param_groups"]
     state = _load(path)["state"]
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    fault = _mismatch(state, weights, quantized=not optimizer.defaults.get("fused"))
+    fault = _mismatch(state, weights, quantized="fused" not in optimizer.defaults)
     if fault is not None:
         raise NotReadyError(
             f"the optimizer's state {path}",

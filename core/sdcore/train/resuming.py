@@ -2,7 +2,7 @@
 
 from sdcore.errors import NotReadyError
 from sdcore.task.train_spec import TrainSpec
-from sdcore.train import checkpoint, finding, reference
+from sdcore.train import automatic, checkpoint, finding, reference
 from sdcore.train.loop import Loop
 from sdcore.train.session import Job
 from sdcore.units import count
@@ -102,7 +102,9 @@ def _changes(job: Job, old: checkpoint.Progress) -> list[str]:
     new = job.spec.model_dump(mode="json")
     pairs = {name: value for name, value in new.items() if name not in harmless}
     before = TrainSpec().model_dump(mode="json")  # the checkpoint may be older than a setting
-    changes = finding.differences(before | old.spec, pairs)
+    before |= old.spec
+    decided = automatic.decisions(before, old.device, old.precision)
+    changes = finding.differences(before | {d.setting: d.value for d in decided}, pairs)
     facts = {"world_size": job.world.size, "precision": job.precision.mode,
              "device": job.world.device.type}  # fmt: skip
     changes += finding.differences(

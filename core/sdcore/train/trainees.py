@@ -62,8 +62,7 @@ class WholeUnet:
 
     def __init__(self, job: Job, parts: Models) -> None:
         unet = _prepared(job, parts)
-        layout, _ = choices.memory_format(job.spec, job.world.device)
-        unet.to(job.world.device, memory_format=layout)
+        unet.to(job.world.device)
         unet.requires_grad_(True)
         self.unet = unet
         self.net: nn.Module = unet
@@ -111,7 +110,6 @@ class Lora:
             self.net = Captioned(parts.family, texts, self.unet)
         self.adapters = adapters.attach(hosts, job.spec, job.seed, parts.family)
         self.averaged: nn.Module = self.adapters
-        self.unet.to(memory_format=choices.memory_format(job.spec, device)[0])
         for host in hosts.values():
             host.train()  # dropout of adapters, and recomputed activations, are for training
         if job.resumption is not None:
@@ -225,6 +223,8 @@ def check_kind(job: Job) -> None:
 def _prepared(job: Job, parts: Models) -> UNet2DConditionModel:
     """Bring the U-Net into its training mode."""
     unet = parts.unet
+    if job.spec.memory_format == "channels_last":
+        unet.to(memory_format=torch.channels_last)
     if job.spec.enable_xformers_memory_efficient_attention:
         models.use_xformers(unet)
     if job.spec.gradient_checkpointing:

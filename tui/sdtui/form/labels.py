@@ -50,6 +50,8 @@ _LABELS = {
     "train.gradient_accumulation_steps": N_("Accumulation"),
     "train.gradient_checkpointing": N_("Grad checkpointing"),
     "train.auto_batch_size": N_("Find the batch"), "train.torch_compile": N_("Compile"),
+    "train.memory_format": N_("Memory format"),
+    "train.fused_optimizer": N_("Fused optimizer"),
     "train.learning_rate": N_("Learning rate"), "train.scale_lr": N_("Scale the rate"),
     "train.lr_scheduler": N_("Rate schedule"), "train.lr_warmup_steps": N_("Warm-up"),
     "train.optimizer": N_("Optimizer"), "train.use_8bit_adam": N_("8-bit Adam"),

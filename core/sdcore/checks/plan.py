@@ -9,7 +9,7 @@ from sdcore.task.estimate import (
     WEIGHT,
     FamilyName,
     checkpoint_size,
-    memory_needed,
+    memory_expected,
     pipeline_size,
     trained,
 )
@@ -104,7 +104,9 @@ def make_plan(
         checkpoint_count=kept,
         disk_needed=needed,
         disk_free=disk_free,
-        memory_needed=memory_needed(train, parameters, family) if parameters else None,
+        memory_needed=memory_expected(train, parameters, memory_total, family)
+        if parameters
+        else None,
         memory_total=memory_total,
         device=device,
     )

@@ -44,6 +44,8 @@ _KINDS: dict[FamilyName, _Kind] = {
     # What autograd keeps of this U-Net at 1024 px is 7.5 times what it keeps of that at 512 px.
     "SDXL": _Kind(2_567_463_684, 1.9e9 * 7.5 / 4, 2, 1_451_520, 395_264, 817_720_320, 83_653_863),
 }
+# Of the memory that is free, what an estimate may fill: it is coarse, and a full device ends a run.
+USABLE = 0.9
 # What a training process holds before it has a model: libraries, CUDA context, cuDNN workspaces.
 _PROCESS = 700_000_000
 
@@ -89,6 +91,25 @@ def memory_needed(train: TrainSpec, parameters: int, family: FamilyName = "SD") 
     if train.gradient_checkpointing:  # "auto", too: it is turned on before memory is short
         per_image /= 5
     return int(_PROCESS + static + per_image * train.train_batch_size)
+
+
+def memory_expected(
+    train: TrainSpec, parameters: int, total: int | None, family: FamilyName = "SD"
+) -> int:
+    """Estimate the bytes one device will need once what is left to ``auto`` is decided.
+
+    Args:
+        train: The settings.
+        parameters: Of the U-Net.
+        total: Bytes of the device; None where it is not known: activations are then taken to be
+            computed twice, which is the least it needs.
+        family: Of the model.
+    """
+    bare = train.model_copy(update={"gradient_checkpointing": False})
+    without = memory_needed(bare, parameters, family)
+    if train.gradient_checkpointing == "auto" and total and without <= USABLE * total:
+        return without
+    return memory_needed(train, parameters, family)
 
 
 def _state(train: TrainSpec) -> float:

@@ -11,14 +11,12 @@ import torch
 
 from sdcore.errors import UsageError
 from sdcore.task.agreement import conflict
-from sdcore.task.estimate import FamilyName, memory_needed
+from sdcore.task.estimate import USABLE, FamilyName, memory_needed
 from sdcore.task.train_spec import TrainSpec
 from sdcore.train import memory
 from sdcore.train.families import Family
 from sdcore.train.session import Job
 from sdcore.units import size
-
-_USABLE = 0.9  # of what is free: the estimate is coarse, and a full device ends the run
 
 
 def settle_resolution(job: Job, family: Family) -> Job:
@@ -84,7 +82,7 @@ def checkpointing(
     need = memory_needed(sure, parameters, family)
     if free is None:
         return True, "it is not known how much memory is free"
-    if need <= _USABLE * free:
+    if need <= USABLE * free:
         return False, f"about {size(need)} are needed without it and {size(free)} are free"
     return True, f"about {size(need)} would be needed without it and {size(free)} are free"
 

@@ -12,7 +12,7 @@ from sdcore.checks.host import host_facts
 from sdcore.checks.judge import command_findings, host_findings, output_findings, plan_findings
 from sdcore.checks.plan import make_plan
 from sdcore.gpu.samples import GpuSample
-from sdcore.task.estimate import memory_needed, unet_parameters
+from sdcore.task.estimate import FamilyName, memory_needed, unet_parameters
 from sdcore.task.presets import load_preset, shipped_folder
 from sdcore.task.spec import TaskSpec
 from sdcore.task.train_spec import TrainSpec
@@ -281,6 +281,29 @@ def test_the_presets_for_sdxl_fit_the_gpus_they_name(
     assert plan.checkpoint_size == pytest.approx(checkpoint, rel=0.01)
     bare = preset.model_copy(update={"gradient_checkpointing": False})
     assert memory_needed(bare, unet_parameters("SDXL"), "SDXL") > memory * GIB
+
+
+def test_what_a_preset_leaves_to_the_gpu_is_estimated_as_the_gpu_will_have_it() -> None:
+    """On a large GPU the figure of the smallest choice would be off by 40 GB."""
+
+    def needed(name: str, memory: int, family: FamilyName) -> float:
+        plan = make_plan(
+            load_preset(name).task.effective_train(), images=1000,
+            parameters=unet_parameters(family), processes=1, device="1 x GPU",
+            disk_free=500 * GIB, memory_total=memory * GIB, family=family,
+        )  # fmt: skip
+        assert plan_findings(plan) == [], (name, memory)
+        return (plan.memory_needed or 0) / 1e9
+
+    cases: tuple[tuple[str, tuple[int, float], tuple[int, float], FamilyName], ...] = (
+        ("sd15-full-24gb", (18, 15.3), (24, 18.3), "SD"),
+        ("sd15-lora-12gb", (8, 4.0), (12, 10.1), "SD"),
+        ("sdxl-lora-24gb", (24, 17.6), (80, 63.2), "SDXL"),
+        ("sdxl-full-80gb", (80, 68.6), (141, 114.2), "SDXL"),
+    )
+    for name, small, large, family in cases:
+        for memory, expected in (small, large):
+            assert needed(name, memory, family) == pytest.approx(expected, abs=0.1), (name, memory)
 
 
 def test_the_demo_folder_is_where_the_preset_says() -> None:

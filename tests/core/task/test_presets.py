@@ -287,6 +287,16 @@ def test_every_shipped_preset_is_a_task_and_says_for_which_memory() -> None:
         assert any(word in item.description for word in ("GB", "CPU")), item.name
 
 
+def test_shipped_presets_pin_nothing_that_the_gpu_can_decide() -> None:
+    """A preset for 24 GB on a GPU of 80 GB would compute every activation twice for nothing."""
+    for item in shipped():
+        train = load_preset(item.path).task.effective_train()
+        if item.name in {"pokemon", "platform-page"}:  # the platform's own task, word for word
+            continue
+        assert train.gradient_checkpointing is not True, item.name
+        assert train.auto_batch_size or train.gradient_accumulation_steps == 1, item.name
+
+
 def test_the_pokemon_preset_holds_the_platform_pages_values() -> None:
     """It is the task the program grew from, word for word."""
     task = load_preset("pokemon").task

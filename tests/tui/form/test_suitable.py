@@ -15,10 +15,11 @@ GIB = 1 << 30
     ("memories", "preset"),
     [
         ([], "demo"),
-        ([8], "demo"),
+        ([4], "demo"),
+        ([8], "sd15-lora-12gb"),
         ([12], "sd15-lora-12gb"),
         ([16], "sd15-lora-12gb"),
-        ([12, 8], "demo"),  # any of them may be taken
+        ([12, 4], "demo"),  # any of them may be taken
         ([None], "demo"),
         ([24], "sd15-full-24gb"),
         ([24, 24], "sd15-full-24gb"),

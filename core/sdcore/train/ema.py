@@ -69,12 +69,35 @@ class Ema:
             self.model.to("cpu")
         self.decay, self.updates = decay, 0
         self._shadow: list[Tensor] = list(self.model.parameters())
+        self._landing = Landing() if offload else None
 
     @torch.no_grad()
     def step(self, parameters: Sequence[Tensor]) -> None:
         """Take the weights after an update into the average."""
         self.updates += 1
-        home = self._shadow[0].device
-        now = [parameter.to(home) for parameter in parameters]
+        now = list(parameters) if self._landing is None else self._landing.copy(parameters)
         # One pass over memory and no copy; EMAModel's own foreach path makes a copy of all.
         torch._foreach_lerp_(self._shadow, now, 1 - self.decay.at(self.updates))
+
+
+class Landing:
+    """Host memory that weights are copied to; page-locked for a GPU's, and kept from step to step.
+
+    Page-locked memory takes longer to get than to fill, and only copies to it are queued one
+    behind the other instead of each being waited for.
+    """
+
+    def __init__(self) -> None:
+        self._host: list[Tensor] = []
+
+    def copy(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        """Return copies of ``weights``, which the next call overwrites."""
+        if not self._host:
+            self._host = [
+                torch.empty_like(weight, device="cpu", pin_memory=weight.is_cuda)
+                for weight in weights
+            ]
+        torch._foreach_copy_(self._host, list(weights), non_blocking=True)
+        if weights[0].is_cuda:
+            torch.cuda.current_stream(weights[0].device).synchronize()
+        return self._host

@@ -14,7 +14,7 @@ from torch import Tensor
 from sdcore.task.train_spec import TrainSpec
 from sdcore.train import building, loop
 from sdcore.train.ema import Decay, Ema
-from sdcore.train.optimizing import learning_rates
+from sdcore.train.optimizing import learning_rates, peak_rate
 from support.against_plain import assert_equal, both
 from support.plain_training import GROWTH, SCALE
 
@@ -99,3 +99,50 @@ def test_the_average_is_that_of_diffusers(model: Path) -> None:
         for a, b in zip(ours.model.parameters(), theirs.shadow_params, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
         assert ours.decay.at(60) == theirs.cur_decay_value
+
+
+def test_an_average_in_host_memory_is_the_same_to_the_bit(model: Path) -> None:
+    """Read before the copies have landed, or copied in another order, it would be another one."""
+    unet = UNet2DConditionModel.from_pretrained(model, subfolder="unet")
+    unet.to(memory_format=torch.channels_last)
+    parameters = list(unet.parameters())
+    here, there = (Ema(unet, Decay(0.9), offload=offload) for offload in (False, True))
+    places = set()
+    for step in range(1, 5):
+        with torch.no_grad():
+            for parameter in parameters:
+                parameter.add_(step * 0.1)
+        for average in (here, there):
+            average.step(parameters)
+        assert there._landing is not None
+        places.add(tuple(copy.data_ptr() for copy in there._landing._host))
+        for a, b in zip(here.model.parameters(), there.model.parameters(), strict=True):
+            assert torch.equal(a, b)
+    assert len(places) == 1, "gigabytes of host memory are taken anew at each step"
+
+
+def test_a_training_with_the_average_in_host_memory_ends_with_the_same_bits(train: Any) -> None:
+    """Sampled, measured, saved and resumed: the average travels to the device and back."""
+    flags = ["--use_ema", "--validation_prompts", "a", "--validation_steps", "2",
+             "--validation_inference_steps", "1", "--validation_split", "2"]  # fmt: skip
+    here = train(*flags, out="here")
+    assert train(*flags, "--offload_ema", "--max_train_steps", "1").code == 0
+    there = train(*flags, "--offload_ema", "--resume_from_checkpoint", "latest")
+    assert there.code == 0, there.err
+    assert there.bits(3) == here.bits(3)
+    seen = [[run.metrics()[step]["val_loss_ema"] for step in (2, 3)] for run in (here, there)]
+    assert seen[0] == seen[1]
+
+
+def test_scale_lr_multiplies_the_rate_by_the_images_of_a_step(train: Any) -> None:
+    """Told and not done, a run of 8 GPUs trains at a hundredth of the rate that was meant."""
+    flags = ["--train_batch_size", "2", "--gradient_accumulation_steps", "3",
+             "--max_train_steps", "2", "--lr_scheduler", "constant_with_warmup",
+             "--lr_warmup_steps", "1"]  # fmt: skip
+    scaled = train(*flags, "--learning_rate", "0.0005", "--scale_lr", out="scaled")
+    assert scaled.code == 0, scaled.err
+    plain = train(*flags, "--learning_rate", "0.003", out="plain")
+    assert scaled.bits(2) == plain.bits(2)
+    assert scaled.metrics()[2]["lr"] == pytest.approx(0.003)
+    spec = TrainSpec(scale_lr=True, learning_rate=0.5, train_batch_size=2)
+    assert (peak_rate(spec, 4), peak_rate(spec, 1)) == (4.0, 1.0)

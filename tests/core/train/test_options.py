@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from diffusers import DDIMScheduler, DiffusionPipeline
 from pydantic import ValidationError
 
@@ -16,6 +17,7 @@ from sdcore.task.train_spec import TrainSpec
 from sdcore.train.arguments import parse
 from sdcore.train.randomness import Stream, uniform
 from sdcore.train.timesteps import Timesteps
+from support.tiny_model import Sizes, make_pipeline
 
 V = ["--prediction_type", "v_prediction"]
 
@@ -49,6 +51,30 @@ def test_a_resume_goes_on_with_every_bit_of_the_optimizer(train: Any, optimizer:
     other = train("--max_train_steps", "5", "--resume_from_checkpoint", "latest")
     assert other.code == 3
     assert f"it was {optimizer} when the checkpoint was made" in other.err
+
+
+def test_a_resume_goes_on_with_every_bit_of_an_8_bit_state(train: Any, tmp_path: Path) -> None:
+    """Its numbers mean nothing without the scale of their block, and its map is no tensor's own."""
+    larger = make_pipeline(tmp_path / "larger", sizes=Sizes((16, 32)))
+    flags = ["--pretrained_model_name_or_path", str(larger), "--use_8bit_adam", "--use_ema",
+             "--learning_rate", "0.01"]  # fmt: skip
+    whole = train(*flags, "--max_train_steps", "4", out="whole")
+    assert whole.code == 0, whole.err
+    saved = torch.load(whole.out / "checkpoints/step-4/optimizer.pt", weights_only=True)
+    kinds = [state["__bnb_optimizer_quant_state__"] for state in saved["state"].values()]
+    kinds = [moments["state1"].dtype for moments in kinds]
+    assert kinds.count(torch.uint8) > 5, "no state was kept in 8 bits"
+    train(*flags, "--max_train_steps", "2")
+    resumed = train(*flags, "--max_train_steps", "4", "--resume_from_checkpoint", "latest")
+    assert resumed.code == 0, resumed.err
+    assert resumed.events("resumed")[0]["exact"]
+    assert resumed.losses() == whole.losses()
+    assert bits(resumed.out) == bits(whole.out)
+    plain = [flag for flag in flags if flag != "--use_8bit_adam"]
+    wide = train(*plain, "--max_train_steps", "4", out="wide")
+    for step, line in wide.metrics().items():
+        assert whole.metrics()[step]["loss"] == pytest.approx(line["loss"], rel=0.02)
+    assert whole.losses() != wide.losses()
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ CASES: dict[str, list[str]] = {
                   "--timestep_bias_strategy", "range", "--timestep_bias_begin", "100",
                   "--timestep_bias_end", "300", "--timestep_bias_multiplier", "0.01"],
     "prodigy": ["--optimizer", "prodigy", "--learning_rate", "1"],
+    # No weight of this model has the 4,096 numbers from which on state is rounded to 8 bits.
+    "8-bit adam": ["--use_8bit_adam", "--use_ema"],
 }  # fmt: skip
 
 

@@ -334,7 +334,7 @@ class Loop:
         """
         if self.step == 0:
             if self.kit.validator is not None:
-                self.kit.validator.measure(0)
+                self.kit.trackers.log(self.kit.validator.measure(0).named, 0)
             self.sample(base=True)
             return
         there = (self.job.places.samples / f"step-{self.step}").exists()
@@ -358,6 +358,7 @@ class Loop:
         path, number = self.job.places.shown(drawn[0]), drawn[1]
         self.job.report.event("sample", step=self.step, path=path, count=number)
         self.job.report.say(f"drew {path}")
+        self.kit.trackers.log_samples(drawn[0], self.step)
 
     def _draw(self, *, base: bool) -> tuple[Path, int] | None:
         sampler, ema = self.kit.sampler, self.kit.ema

@@ -11,12 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import PartialState
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 from pydantic import TypeAdapter
 
-from sdcore.launch.planner import ALONE
 from sdcore.runs import requests
 from sdcore.runs.events import Event, Metrics
 from sdcore.runs.paths import RunDir
@@ -244,16 +242,6 @@ def test_a_tracker_that_is_not_there_is_a_warning(
     text = " ".join(event["text"] for event in done.events("warning"))
     assert "wandb is left out" in text
     assert "nonsense is not known" in text
-
-
-def test_tensorboard_gets_the_loss(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the environment of a run: accelerate must not look for other processes there."""
-    for name, value in ALONE.items():
-        monkeypatch.setenv(name, value)
-    PartialState._reset_state()  # an earlier test may have asked
-    done = train("--report_to", "tensorboard", "--max_train_steps", "1")
-    assert done.code == 0, done.err
-    assert list((done.out / "logs").rglob("events.out.tfevents*"))
 
 
 def test_an_upload_that_fails_is_a_warning_at_both_ends(

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help demo test test-slurm test-skypilot check kills bench bench-console locale screenshots clean
+.PHONY: help demo test test-slurm test-skypilot check kills segments bench bench-console locale screenshots clean
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -50,6 +50,9 @@ check: $(STAMP) ## the quick half: format, lint, types, layers
 
 kills: $(STAMP) ## 50 random SIGKILLs over one training, 2 minutes
 	KILLS=50 $(BIN)/python -m pytest -s tests/core/train/test_segments.py -k random_kills
+
+segments: $(STAMP) ## one training cut into pieces in 60 random ways, compared bit for bit, 10 minutes
+	SEGMENTS=60 $(BIN)/python -m pytest -s tests/core/train/test_segments.py -k any_cut
 
 bench: $(STAMP) ## start-up times and training speed as ratios; REFERENCE=…/train_text_to_image.py
 	$(BIN)/python benchmarks/cli.py

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 SPINS = {"GOMP_SPINCOUNT": "1000"}  # as sdtui plans a run on the CPU
 
 _SCRIPT = """
-import atexit, os, runpy, sys, torch
+import os, runpy, sys, threading, time, torch
 real = torch.library.register_fake
 def register(name, *rest, **options):
     if str(name).startswith("torchvision::"):
@@ -33,9 +33,15 @@ def register(name, *rest, **options):
 torch.library.register_fake = register
 import torchvision
 torch.library.register_fake = real
-if torch.cuda.is_available() and "BENCH_PEAK" in os.environ:
-    peak = lambda: open(os.environ["BENCH_PEAK"], "w").write(str(torch.cuda.max_memory_allocated()))
-    atexit.register(peak)
+def peaks():
+    path = os.environ["BENCH_PEAK"]
+    while True:  # it may be ended at any moment: at its end is too late
+        time.sleep(1)
+        if torch.cuda.is_initialized():
+            open(path + ".new", "w").write(str(torch.cuda.max_memory_allocated()))
+            os.replace(path + ".new", path)
+if "BENCH_PEAK" in os.environ:
+    threading.Thread(target=peaks, daemon=True).start()
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -94,11 +100,27 @@ class Trainer:
             )  # fmt: skip
         return self.process
 
-    def check(self) -> None:
-        """Leave with the end of its log if it failed."""
-        if self.process is not None and self.process.wait() != 0:
-            tail = self.out.with_suffix(".log").read_text(errors="replace")[-3000:]
-            raise SystemExit(f"{self.name} ended with {self.process.returncode}:\n{tail}")
+    def check(self, timeout_s: float = 1800) -> None:
+        """Wait for its end, and leave with the end of its log if it failed or takes too long."""
+        assert self.process is not None
+        try:
+            code = self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise SystemExit(f"{self.name} was not done after {timeout_s:.0f} s") from None
+        if code != 0:
+            raise SystemExit(f"{self.name} ended with {code}:\n{self.tail(3000)}")
+
+    def tail(self, characters: int) -> str:
+        """Return the end of its log."""
+        return self.out.with_suffix(".log").read_text(errors="replace")[-characters:]
+
+    def kill(self) -> None:
+        """End it and all that it started, now."""
+        if self.process is not None:
+            with suppress(ProcessLookupError):  # a group whose processes are all gone
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
     def peak_memory(self) -> int | None:
         """Return the most bytes of GPU memory it had allocated, where it told."""
@@ -220,8 +242,7 @@ def _all_ended(trainers: Sequence[Trainer]) -> Iterator[None]:
     finally:
         for trainer in trainers:
             if trainer.process is not None and trainer.process.poll() is None:
-                os.killpg(trainer.process.pid, signal.SIGKILL)
-                trainer.process.wait()
+                trainer.kill()
 
 
 def seconds_by_turn(trainer: Trainer, skip: int) -> list[float | None]:

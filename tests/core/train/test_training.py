@@ -261,7 +261,6 @@ def test_an_upload_that_fails_is_a_warning_at_both_ends(
         (["--mixed_precision", "fp16"], 3, "a CPU cannot train in fp16"),
         (["--train_data_dir", "nowhere"], 3, "nowhere"),
         (["--pretrained_model_name_or_path", "/nowhere"], 3, "there is no such folder"),
-        (["--use_8bit_adam"], 3, "bitsandbytes is not installed"),
         (["--enable_xformers_memory_efficient_attention"], 3, "xformers"),
         (["--resume_from_checkpoint", "step-9"], 3, "there is no such folder"),
         (["--dream_training", "--prediction_type", "v_prediction"], 2, "DREAM"),

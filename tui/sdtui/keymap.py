@@ -20,22 +20,29 @@ _BOUND = {
         "mouse=f12,M quit=q leave=ctrl+q,ctrl+c!"
     ),
     "go": "tasks=1 new=2 run=3 log=4 gpu=5 images=6 compare=7",
-    "screen": "back=escape next_pane=f6",
-    "tasks": "new=n filter=slash stop=s resume=r edit=e delete=d sort=o reverse=O",
+    "screen": "back=escape next_pane=f6 jump=ctrl+o",
+    "tasks": (
+        "new=n filter=slash stop=s resume=r resume_from=R edit=e delete=d sort=o reverse=O "
+        "columns=v"
+    ),
     "table": (
         "open=enter mark=space up=up,k down=down,j page_up=pageup page_down=pagedown "
         "first=home last=end,G"
     ),
     "welcome": "demo=d preset=enter,p",
-    "run": ("resume=r stop=s side=v checkpoint=c samples=i maximise=m overlay=o edit=e export=x"),
+    "run": (
+        "resume=r resume_from=R stop=s side=v checkpoint=c samples=i maximise=m overlay=o edit=e "
+        "export=x"
+    ),
     "chart": (
-        "metric=t metric_before=T log=y x=h smoother=right_square_bracket "
+        "metric=t metric_before=T loss=l lr=L grad_norm=N images_per_s=I val_loss=V "
+        "gpu_allocated=U log=y x=h smoother=right_square_bracket "
         "rougher=left_square_bracket both=b fit=f raw=w zoom_in=plus,equals_sign "
         "zoom_out=minus whole=a earlier=less_than_sign later=greater_than_sign left=left "
         "right=right far_left=shift+left far_right=shift+right first=home last=end "
         "no_cursor=escape"
     ),
-    "gpu": "window=w window_back=W next=down,j previous=up,k",
+    "gpu": "window=w window_back=W part=p next=down,j previous=up,k",
     "history": "up=up,k down=down,j page_up=pageup page_down=pagedown first=home last=end",
     "samples": (
         "earlier=left,h later=right,l previous=up,k next=down,j weights=t newest=end images=enter"
@@ -78,6 +85,7 @@ _BOUND = {
         "page_up=pageup page_down=pagedown"
     ),
     "folder": "cancel=escape",
+    "resume": "take=enter! cancel=escape",
     "choose": "take=enter! cancel=escape,q",
     "palette": "page_up=pageup page_down=pagedown",
 }
@@ -94,7 +102,7 @@ _TOGETHER: tuple[tuple[str, ...], ...] = (
                      ("field", "training"), ("review",))
     ),
     *((box,) for box in ("confirm", "error", "help", "findings", "settings", "save", "load",
-                         "browse", "folder", "choose", "palette")),
+                         "browse", "folder", "resume", "choose", "palette")),
 )  # fmt: skip
 _FOCUS = {"tab", "shift+tab"}  # Textual's own
 _KEY = re.compile(r"\[([a-z_]+\.[a-z_]+)\]")

@@ -16,7 +16,7 @@ from sdcore.errors import NotReadyError
 from sdcore.runs.paths import LORA_WEIGHTS
 from sdcore.task.agreement import LORA_FIELDS
 from sdcore.task.train_spec import TrainSpec
-from sdcore.train import adapters, choices, models, pipeline
+from sdcore.train import adapters, models, pipeline
 from sdcore.train.adapters import Adapters, AdaptersPart
 from sdcore.train.encoder import freeze
 from sdcore.train.families import Added, Family, pooled_condition

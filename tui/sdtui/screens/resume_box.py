@@ -14,6 +14,7 @@ from textual.widgets.option_list import Option
 
 from sdcore import units
 from sdcore.runs.status import Status
+from sdtui.keymap import keyed
 from sdtui.language import N_, _
 from sdtui.live.checkpoints import Checkpoint
 
@@ -68,7 +69,11 @@ class ResumeBox(ModalScreen[Going | None]):
                 yield box
             yield Static("", classes="resume--wrong", markup=False)
             yield Static(
-                Text(_("↑↓ checkpoint   tab last step   enter resume   esc cancel")),
+                Text(
+                    keyed(
+                        _("↑↓ checkpoint   tab last step   enter resume   [resume.cancel] cancel")
+                    )
+                ),
                 classes="dialog--keys",
             )
 

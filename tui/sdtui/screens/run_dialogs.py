@@ -18,6 +18,7 @@ from textual.widgets.selection_list import Selection
 from sdcore.runs.status import Status
 from sdtui import phrases
 from sdtui.form.paths import PathSuggester
+from sdtui.keymap import keyed
 from sdtui.language import N_, _
 from sdtui.live.hub import MOST_OVERLAYS
 from sdtui.theme import GLYPHS
@@ -66,7 +67,8 @@ class ChooseRuns(ModalScreen[tuple[str, ...] | None]):
                 *(Selection(_line(run), run.id, run.id in self._ticked) for run in self._runs)
             )
             yield Static(
-                Text(_("space tick   enter lay over   esc cancel")), classes="dialog--keys"
+                Text(keyed(_("space tick   enter lay over   [choose.cancel] cancel"))),
+                classes="dialog--keys",
             )
 
     @on(SelectionList.SelectionToggled)
@@ -113,7 +115,9 @@ class AskFolder(ModalScreen[str | None]):
             path = Input(str(self._folder), compact=True, suggester=PathSuggester())
             path.cursor_blink = False
             yield path
-            yield Static(Text(_("enter write   esc cancel")), classes="dialog--keys")
+            yield Static(
+                Text(keyed(_("enter write   [folder.cancel] cancel"))), classes="dialog--keys"
+            )
 
     @on(Input.Submitted)
     def _take(self, event: Input.Submitted) -> None:

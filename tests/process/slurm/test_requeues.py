@@ -71,7 +71,7 @@ def test_a_requeue_by_hand_waits_and_is_stopped_or_cancelled_there(
     task = spread(tmp_path, model, data)
     run = Run.submit(slurm, task, fake=True)
     run.until_ranks(4)
-    slurm.run("scontrol", "requeue", run.job)
+    slurm.run("scontrol", "requeuehold", run.job)  # a slow machine would begin it again meanwhile
     until_back(run, "a requeue of its job")
 
     assert slurm.sdtui("stop", run.dir.id).code == 0
@@ -137,7 +137,8 @@ def test_a_requeue_that_nobody_can_be_asked_about_is_no_end(slurm: Slurm, tmp_pa
     with slurm.hanging("slurmctld"):
         os.kill(supervisor, signal.SIGCONT)
         slurm.until(run.dir.earlier_exit(1).exists)
-        status = run.until_state("queued")  # killed by Slurm, while it still asked
+        os.kill(supervisor, signal.SIGKILL)  # as Slurm does, while it still asks
+        status = run.until_state("queued")
         assert (status["exit_code"], status["attempt"]) == (None, 2)
 
     slurm.until(lambda: "begun 2" in run.dir.log.read_text())

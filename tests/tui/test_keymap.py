@@ -103,6 +103,12 @@ def test_what_can_be_a_key_is_taken(keys: dict[str, str]) -> None:
         assert keymap.judged(keys) == (keys, ())
 
 
+def test_an_id_without_quotes_is_what_it_looks_like() -> None:
+    """In TOML ``run.stop = "S"`` is a table run; nobody who writes it means one."""
+    assert keymap.judged({"run": {"stop": "S"}}) == ({"run.stop": "S"}, ())
+    assert "run.stopp" in str(keymap.judged({"run": {"stopp": "S"}})[1][0])
+
+
 def test_a_refused_key_is_told_at_the_start_and_changes_nothing() -> None:
     make_run("20260801-000000-shapes", exit=exit_record())
 

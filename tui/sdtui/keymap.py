@@ -130,11 +130,9 @@ _given: dict[str, tuple[str, ...]] = {}
 
 def settled(settings: Settings) -> Settings:
     """Return the settings with the keys that can be used, and use those from now on."""
-    keys, wrong = judged(settings.keys)
+    keys, wrong = judged(settings.keys) if settings.keys else ({}, ())
     _given.clear()
     _given.update({id_: tuple(_split(value)) for id_, value in keys.items()})
-    if not wrong:
-        return settings
     return replace(settings, keys=keys, problems=(*settings.problems, *wrong))
 
 
@@ -184,7 +182,7 @@ def judged(keys: Mapping[str, Any]) -> tuple[dict[str, str], tuple[Problem, ...]
     """Return the keys that can be used, and what is wrong with the others."""
     taken: dict[str, str] = {}
     problems = []
-    for id_, value in keys.items():
+    for id_, value in _flat(keys):
         problem = _unfit(id_, value)
         if problem is None:
             taken[id_] = value
@@ -195,6 +193,15 @@ def judged(keys: Mapping[str, Any]) -> tuple[dict[str, str], tuple[Problem, ...]
         del taken[id_]
         problems.append(_problem(id_, N_("{} is the key of {} there"), name, other))
     return taken, tuple(problems)
+
+
+def _flat(keys: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield ids with their keys; written without quotes, ``run.stop`` is a table in TOML."""
+    for group, value in keys.items():
+        if isinstance(value, dict):
+            yield from ((f"{group}.{verb}", inner) for verb, inner in value.items())
+        else:
+            yield group, value
 
 
 def _problem(id_: str, why: str, *values: str) -> Problem:

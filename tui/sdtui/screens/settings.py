@@ -63,9 +63,8 @@ class SettingsScreen(ModalScreen[None]):
                         name=key,
                         compact=True,
                     )
-            kept = keyed(
-                _("Kept in {file}; keys are set there, too, by the names that [app.help] shows")
-            ).format(file=settings_file())
+            kept = _("Kept in {file}; keys are set there, too, by the names that [app.help] shows")
+            kept = keyed(kept.format(file=settings_file()))
             yield Static(Text(f"{kept}\n{_EXAMPLE}"), classes="dialog--keys")
 
     def _choices(self, key: str) -> list[tuple[str, Any]]:

@@ -42,14 +42,10 @@ _LATER_STYLES = ("new", "run", "log", "gpu", "images", "compare")
 _KEEP_S = 2.0  # that leaving waits for settings to be written
 _ANSWER_S = 0.08  # that a key gets to be answered, before what is new is drawn
 _NEEDS_RUN = ("run", "log", "gpu", "images")
-# What these import besides comes with them: NumPy, pydantic.
-_AHEAD = tuple(
-    f"sdtui.{name}"
-    for name in (
-        "screens.run", "widgets.chart", "widgets.gpu_pane", "widgets.log_pane",
-        "widgets.samples_pane", "screens.new", "screens.log", "screens.gpu", "screens.images",
-    )
-)  # fmt: skip
+_AHEAD = [
+    f"sdtui.{name}" for name in ("screens.run", "screens.new", "screens.log", "screens.gpu",
+                                 "screens.images", "widgets.chart", "widgets.samples_pane")
+]  # fmt: skip
 
 
 def _screen(mode: str) -> Callable[[], Screen[Any]]:

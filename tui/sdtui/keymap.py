@@ -86,6 +86,7 @@ _BOUND = {
     ),
     "folder": "cancel=escape",
     "resume": "take=enter! cancel=escape",
+    "jump": "close=escape",
     "choose": "take=enter! cancel=escape,q",
     "palette": "page_up=pageup page_down=pagedown",
 }
@@ -102,7 +103,7 @@ _TOGETHER: tuple[tuple[str, ...], ...] = (
                      ("field", "training"), ("review",))
     ),
     *((box,) for box in ("confirm", "error", "help", "findings", "settings", "save", "load",
-                         "browse", "folder", "resume", "choose", "palette")),
+                         "browse", "folder", "resume", "jump", "choose", "palette")),
 )  # fmt: skip
 _FOCUS = {"tab", "shift+tab"}  # Textual's own
 _KEY = re.compile(r"\[([a-z_]+\.[a-z_]+)\]")

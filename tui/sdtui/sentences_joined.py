@@ -6,6 +6,7 @@ The driver's and pydantic's; the fields are those of ``sentences``.
 from sdtui.language import N_
 
 PUT_TOGETHER = (
+    N_("a preset is a TOML file, and this folder has no task.toml"),
     N_("write at least {value}"), N_("write more than {value}"), N_("write at most {value}"),
     N_("write less than {value}"),
     N_("it makes the mount points; {others}"), N_("it runs the image; {others}"),

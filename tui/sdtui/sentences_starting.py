@@ -42,7 +42,6 @@ STARTING = (
     N_("other jobs of this user: the quality of service allows no more"),
     N_("other jobs of this account: it has used its share of GPUs"),
     N_("other jobs of this user: the quality of service allows no more GPUs"),
-    N_("its job could not begin: perhaps its node does not share this folder, or Python"),
     N_("a node of its job could not be started"),
     N_("its job could not have ended by its deadline"), N_("its job was revoked"),
     N_("see what `sdtui check` says of the task"),

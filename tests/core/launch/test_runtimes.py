@@ -21,6 +21,7 @@ from sdcore.launch.planner import plan_launch
 from sdcore.launch.runtimes.choice import choose
 from sdcore.launch.runtimes.facts import Entry, Program, RuntimeFacts, Tree
 from sdcore.launch.runtimes.looking import look
+from sdcore.launch.runtimes.oci import TELLING
 from sdcore.runs.paths import RunDir
 from sdcore.task.spec import TaskSpec
 
@@ -242,6 +243,23 @@ def test_a_container_gets_mounts_ids_and_variables_and_no_secret_is_an_argument(
     if runtime == "apptainer":
         assert made.env["APPTAINERENV_NOTE"] == "a\nb"
     assert bool(made.end_argv) == (runtime in {"docker", "podman"})
+
+
+def test_a_process_that_ends_while_it_is_told_is_not_waited_for() -> None:
+    """A stop then took the whole grace, and a SIGKILL took the place of the command's own code."""
+    vanishing = """\
+sleep 60 & victim=$!
+mine() { [ "$1" = "$victim" ] && kill -KILL "$1" && wait "$1" 2>/dev/null; [ "$1" = "$victim" ]; }
+"""
+    words = ["bash", "-c", vanishing + TELLING, "x", "bash", "-c", "echo up; sleep 0.4; exit 5"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(20) == 5
+        finally:
+            process.kill()
 
 
 def test_apptainer_gets_the_tokens_that_only_the_shell_has(tmp_path: Path) -> None:

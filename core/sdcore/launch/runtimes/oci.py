@@ -11,7 +11,8 @@ Nothing but bash itself is used: an image may hold no other program.
 from sdcore.launch.runtimes.job import Bind, Job
 
 # Starts its arguments, and passes a SIGTERM on to every process of which ``mine`` is true. A shell
-# dies of it and leaves its trainer to save, so the end waits for all that were told.
+# dies of it and leaves its trainer to save, so the end waits for all that were told. One that is
+# gone by then has no start: noted without, it would be waited for until the grace is over.
 TELLING = r"""
 words() { mapfile -d '' -t w 2>/dev/null < "/proc/$1/cmdline" && printf '%s ' "${w[@]}"; }
 origin() {
@@ -25,6 +26,7 @@ tell() {
     { [ "$pid" -le 1 ] || [ "$pid" = $$ ]; } && continue
     mine "$pid" || continue
     set -- $(origin "$pid")
+    [ -n "$2" ] || continue
     case $told in *" $pid:$2 "*) continue ;; esac
     said=$(words "$pid")
     case $said in

@@ -1,7 +1,9 @@
-"""A stand-in for docker: a daemon that owns containers, and the client that is put on PATH.
+"""Stand-ins for docker, podman, apptainer and enroot, of which one is put on PATH.
 
-A container is a process with a pid namespace of its own below the daemon, so it outlives its
-client as a real one does; its first process is what ``docker run`` names. Mounts are only
+docker and podman: a daemon that owns containers, and the client. (podman has none, but its
+containers are no children of its client either.) A container is a process with a pid namespace of
+its own below the daemon, so it outlives its client as a real one does; its first process is what
+``run`` names. apptainer waits for the command, its child, and enroot becomes it. Mounts are only
 recorded. Every call of the client is kept with its arguments, for tests to read.
 """
 
@@ -16,7 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-_VALUED = {"--name", "--user", "--env", "--mount", "--workdir", "--entrypoint", "--gpus"}
+_VALUED = {"--name", "--user", "--env", "--mount", "--workdir", "--entrypoint", "--gpus", "--bind",
+           "--pwd"}  # fmt: skip
 _CONTAINER = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child",
               "--mount-proc"]  # fmt: skip
 
@@ -26,12 +29,14 @@ class Docker:
 
     Args:
         folder: Gets the client, the socket and the record of calls.
+        name: Of the client.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = "docker") -> None:
         folder.mkdir()
         self.folder, self.containers = folder, dict[str, subprocess.Popen[bytes]]()
-        client = folder / "docker"
+        self.name = name
+        client = folder / name
         client.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "{__file__}" "$0" "$@"\n')
         client.chmod(0o755)
         self._socket = socket.socket(socket.AF_UNIX)
@@ -40,7 +45,7 @@ class Docker:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def calls(self, verb: str) -> list[list[str]]:
-        """Return the arguments of each call of ``docker VERB``."""
+        """Return the arguments of each call of the client with this verb."""
         lines = (self.folder / "calls").read_text().splitlines()
         return [argv for argv in map(json.loads, lines) if argv[0] == verb]
 
@@ -78,11 +83,12 @@ class Docker:
                     found.wait()
                     stream.write("0\n")
                 else:
-                    stream.write("1 Error response from daemon: No such container\n")
+                    stream.write("1 Error: no container with that name: No such container\n")
 
     def _run(self, order: dict[str, Any], stream: Any, descriptors: list[int]) -> None:
         if "missing" in order["image"]:
-            stream.write("125 docker: Error response from daemon: pull access denied\n")
+            begin = "docker: Error response from daemon" if self.name == "docker" else "Error"
+            stream.write(f"125 {begin}: pull access denied\n")
             return
         path = {"PATH": os.environ["PATH"]}
         made = subprocess.Popen(
@@ -116,9 +122,12 @@ def _options(words: list[str]) -> tuple[dict[str, list[str]], list[str]]:
     return found, words
 
 
-def _client(folder: Path, words: list[str]) -> int:
+def _client(program: Path, words: list[str]) -> int:
+    folder = program.parent
     with (folder / "calls").open("a") as file:
         file.write(json.dumps(words) + "\n")
+    if program.name in {"apptainer", "enroot"}:
+        return _without_daemon(program.name, words)
     line = socket.socket(socket.AF_UNIX)
     try:
         line.connect(str(folder / "sock"))
@@ -136,6 +145,27 @@ def _client(folder: Path, words: list[str]) -> int:
     return _told(line, order | {"env": env}, [1, 2])
 
 
+def _without_daemon(name: str, words: list[str]) -> int:
+    """Be ``apptainer exec`` or ``enroot start``."""
+    if words[0] == "version":
+        return 0
+    options, (image, *argv) = _options(words[1:])
+    if "missing" in image:
+        fatal = f"FATAL:   Unable to handle {image} uri: reading manifest: access is denied"
+        error = f"[ERROR] No such file or directory: /home/me/enroot/{image}"
+        sys.stderr.write(f"{fatal if name == 'apptainer' else error}\n")
+        return 255 if name == "apptainer" else 1
+    env = {"PATH": os.environ["PATH"]}
+    if name == "enroot":
+        env |= {n: os.environ[n] for n in options["--env"] if n in os.environ}
+        argv[argv.index("sdtui") + 1] = "/"  # the folder to start in, which nobody mounted
+        os.execvpe(argv[0], argv, env)
+    prefix = "APPTAINERENV_"
+    env |= {n.removeprefix(prefix): v for n, v in os.environ.items() if n.startswith(prefix)}
+    status = subprocess.Popen(argv, env=env, cwd="/").wait()
+    return status if status >= 0 else 128 - status
+
+
 def _told(line: socket.socket, order: dict[str, Any], descriptors: list[int] | None = None) -> int:
     def pass_on(number: int, _: object) -> None:
         line.send(f"{number}\n".encode())
@@ -150,4 +180,4 @@ def _told(line: socket.socket, order: dict[str, Any], descriptors: list[int] | N
 
 
 if __name__ == "__main__":
-    sys.exit(_client(Path(sys.argv[1]).parent, sys.argv[2:]))
+    sys.exit(_client(Path(sys.argv[1]), sys.argv[2:]))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from sdcore.data import BadImageError
 from sdcore.runs.events import BucketsFilled
-from sdcore.train import ahead, loop
+from sdcore.train import ahead, batches, loop
 from sdcore.train.latefaults import Found, LateFaults
 from sdcore.train.latents import Draw
 from support.tiny_model import make_shapes
@@ -37,17 +37,23 @@ def shapes(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[int], tuple[int, ...]]]:
-    """Collect the positions of each forward pass and the latent rows and columns it sees."""
+    """Collect the positions of each forward pass and the latent rows and columns it sees.
+
+    Passes of the training, and those that only try or compile.
+    """
     passes: list[tuple[list[int], tuple[int, ...]]] = []
-    inner = ahead.Ahead.take
 
-    def take(self: Any, positions: Any) -> Any:
-        batch = inner(self, positions)
-        passes.append((list(positions), tuple(batch.moments.shape[2:])))
-        assert batch.noise.shape == batch.posterior.shape
-        return batch
+    def watching(inner: Any) -> Any:
+        def made(self: Any, positions: Any) -> Any:
+            batch = inner(self, positions)
+            passes.append((list(positions), tuple(batch.moments.shape[2:])))
+            assert batch.noise.shape == batch.posterior.shape
+            return batch
 
-    monkeypatch.setattr(ahead.Ahead, "take", take)
+        return made
+
+    monkeypatch.setattr(ahead.Ahead, "take", watching(ahead.Ahead.take))
+    monkeypatch.setattr(batches.Batches, "at", watching(batches.Batches.at))
     return passes
 
 

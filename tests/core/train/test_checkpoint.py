@@ -42,7 +42,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(train: Any) -> None:
 def test_the_files_of_a_checkpoint_are_hashed_side_by_side(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One after another, 14 GB take half of the 30 s that torchrun leaves between its signals."""
+    """One after another, 14 GB take much of the 30 s that torchrun leaves between its signals."""
     folder = tmp_path / "step-1"
     for name in ("unet/weights", "unet_ema/weights", "optimizer.pt", "trainer.json"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

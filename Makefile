@@ -54,11 +54,15 @@ kills: $(STAMP) ## 50 random SIGKILLs over one training, 2 minutes
 segments: $(STAMP) ## one training cut into pieces in 60 random ways, compared bit for bit, 10 minutes
 	SEGMENTS=60 $(BIN)/python -m pytest -s tests/core/train/test_segments.py -k any_cut
 
-bench: $(STAMP) ## start-up times and training speed as ratios; REFERENCE=…/train_text_to_image.py
+bench: $(STAMP) ## start-up and training as ratios, 25 minutes; QUICK=1: 12; REFERENCE=…/train_text_to_image.py
 	$(BIN)/python benchmarks/cli.py
 	$(BIN)/python benchmarks/mounts.py
 	$(BIN)/python benchmarks/train.py $(if $(REFERENCE),--reference $(REFERENCE)) \
 		$(if $(PACKAGES),--packages $(PACKAGES)) $(if $(QUICK),--quick)
+	$(BIN)/python benchmarks/attached.py $(if $(QUICK),--quick)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/saving.py $(if $(QUICK),--quick)
+	$(BIN)/python benchmarks/caching.py $(if $(QUICK),--quick)
+	$(BIN)/python benchmarks/caching.py --buckets $(if $(QUICK),--quick)
 
 bench-console: $(STAMP) ## what the console costs: bytes, keys, CPU, memory; 20 minutes
 	$(BIN)/python benchmarks/console.py

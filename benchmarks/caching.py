@@ -1,6 +1,6 @@
 """Caching many images before a training: its speed, a kill in the middle, and the next start.
 
-    python benchmarks/caching.py [--images 10000] [--buckets]
+    python benchmarks/caching.py [--images 10000] [--buckets] [--quick]
 
 Small JPEGs of many shapes, a VAE of a few thousand weights and captions that all differ: what is
 measured is our own work per image (reading, decoding, hashing, resizing, writing), with next to
@@ -36,7 +36,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--buckets", action="store_true", help="with enable_bucket")
+    parser.add_argument("--quick", action="store_true", help="2,000 images")
     args = parser.parse_args()
+    if args.quick:
+        args.images = min(args.images, 2_000)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_pipeline(folder / "model")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sdcore.errors import NotReadyError
 from sdcore.task.train_spec import TrainSpec
-from sdcore.train import choices, probing, world
+from sdcore.train import automatic, probing, world
 from sdcore.train.batches import Batches
 from sdcore.train.checkpoint import Progress
 from sdcore.train.parts import OptimizerPart
@@ -112,13 +112,14 @@ def test_each_process_finds_its_own_gpu(
 def test_channels_last_is_left_out_where_bitsandbytes_undoes_it() -> None:
     """Undone weight by weight, it leaves an average in another order: slow, and told wrongly."""
 
-    def chosen(device: torch.device, **settings: object) -> torch.memory_format:
-        return choices.memory_format(TrainSpec.model_validate(settings), device)[0]
+    def chosen(**settings: object) -> object:
+        given = TrainSpec.model_validate(settings).model_dump()
+        found = automatic.decisions(given, "cuda", "bf16")
+        return next(each.value for each in found if each.setting == "memory_format")
 
-    assert chosen(GPU) is torch.channels_last
-    assert chosen(GPU, use_8bit_adam=True) is torch.contiguous_format
-    assert chosen(GPU, use_8bit_adam=True, train_lora=True) is torch.channels_last  # frozen
-    assert chosen(CPU) is torch.contiguous_format
+    assert chosen() == "channels_last"
+    assert chosen(use_8bit_adam=True) == "contiguous"
+    assert chosen(use_8bit_adam=True, train_lora=True) == "channels_last"  # frozen
 
 
 def test_with_torch_compile_no_size_is_tried() -> None:

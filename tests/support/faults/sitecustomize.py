@@ -200,23 +200,23 @@ def _patch_pipeline(pipeline: ModuleType, faults: list[Fault]) -> None:
     pipeline.save = outer
 
 
-def _patch_batches(batches: ModuleType, faults: list[Fault]) -> None:
-    """Wrap ``Batches.at(positions)``: what a forward pass sees."""
+def _patch_ahead(ahead: ModuleType, faults: list[Fault]) -> None:
+    """Wrap ``Ahead.take(positions)``: what a forward pass sees."""
     if not any(fault.kind == "note" for fault in faults):
         return
-    at = batches.Batches.at
+    take = ahead.Ahead.take
     path = Path(os.environ["SDTUI_RUN_DIR"], f"shown-{os.environ.get('RANK', '0')}.jsonl")
 
-    def noting_at(self: Any, positions: Any) -> Any:
+    def noting_take(self: Any, positions: Any) -> Any:
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(self.chances.names(positions)) + "\n")
-        return at(self, positions)
+            file.write(json.dumps(self._batches.chances.names(positions)) + "\n")
+        return take(self, positions)
 
-    batches.Batches.at = noting_at
+    ahead.Ahead.take = noting_take
 
 
 _PATCHES = {
-    "sdcore.train.batches": _patch_batches,
+    "sdcore.train.ahead": _patch_ahead,
     "sdcore.train.loop": _patch_loop,
     "sdcore.train.checkpoint": _patch_checkpoint,
     "sdcore.train.pipeline": _patch_pipeline,

@@ -24,7 +24,7 @@ demo: $(STAMP) ## set up and train the shipped demo on the CPU, a minute or two
 	$(BIN)/sdtui --run demo
 
 test: $(STAMP) ## set up and run the test suite, about 10 minutes on 2 cores: they wait as long as they compute
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 test-slurm: $(STAMP) ## runs on a two-node Slurm of this machine's own; as root installs Debian's
 	.ci/slurm

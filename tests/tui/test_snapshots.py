@@ -134,6 +134,8 @@ def test_the_comparison_stays_as_it_is(size: tuple[int, int]) -> None:
         it.app.go("compare")
         await it.until("learning_rate")
         await it.until("┤")
+        await it.until(lambda: [c.coarse for _id, c in it.app.view.overlays if len(c)] == [False])
+        await it.until(lambda: "reading…" not in it.text())
         await _still(it)
         _taken(it, "compare")
 

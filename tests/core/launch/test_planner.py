@@ -228,7 +228,10 @@ def test_only_the_start_command_is_a_command(text: str) -> None:
     assert f"--train_data_dir={path}" in plan.argv
     assert f"--caption_column={text}" in plan.argv
     assert plan.env["NOTE"] == text
-    words = shlex.split(command_line(plan))
+    # Read by bash itself: a line break is written as only a shell knows it.
+    script = f"cd() {{ :; }}; env() {{ printf '%s\\0' \"$@\"; }}; {command_line(plan)}"
+    read = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    words = read.stdout.split("\0")[:-1]
     assert words[-len(plan.argv) :] == plan.argv, "the printed line is the argv, quoted"
 
 

@@ -65,7 +65,8 @@ def test_nobody_pays_for_what_they_do_not_use(statement: str, allowed: set[str])
 
 def test_no_file_outgrows_its_name() -> None:
     """A file over 400 lines needs a reason, one over 500 is wrong."""
-    sources = [*(ROOT / "core").rglob("*.py"), *(ROOT / "tui").rglob("*.py")]
+    folders = ("core", "tui", "tests", "tools", "benchmarks")
+    sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     long = {str(p): n for p in sources if (n := len(p.read_text("utf-8").splitlines())) > 400}
 
     assert long == {}

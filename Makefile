@@ -30,7 +30,7 @@ test: $(STAMP) ## set up and run the test suite, a quarter of an hour on 2 cores
 		|| $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
 test-slurm: $(STAMP) ## runs on a two-node Slurm of this machine's own; as root installs Debian's
-	.ci/slurm
+	.ci/packages slurmctld:slurmctld slurmd:slurmd sbatch:slurm-client gcc:gcc
 	SLURM_IS_A_MUST=1 $(BIN)/python -m pytest -n 2 tests/process/slurm
 
 # SkyPilot needs an older click than ours: an environment of its own, about 460 MB.

@@ -237,7 +237,6 @@ def test_an_average_in_host_memory_is_the_same_average(
 
 
 def test_8_bit_adam_trains_and_resumes(train: Callable[..., Trained], larger: list[str]) -> None:
-    pytest.importorskip("bitsandbytes")
     flags = [*larger, "--use_8bit_adam", "--mixed_precision", "bf16", "--learning_rate", "0.001"]
     whole = train(*flags, "--max_train_steps", "4", out="whole")
     assert train(*flags, "--max_train_steps", "2").code == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sdcore.task.presets import shipped_folder
+from sdcore.task.shipped import shipped_folder
 
 RECIPE = shipped_folder() / "demo" / "recipe"
 NEW = {"yellow", "purple", "orange"}

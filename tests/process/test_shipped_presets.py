@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
-from sdcore.task.presets import shipped_folder
+from sdcore.task.shipped import shipped_folder
 from support.commands import Console
 from support.tiny_model import make_pipeline, make_sdxl
 

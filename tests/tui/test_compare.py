@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdcore.task.train_spec import PLATFORM_ENV
+from sdcore.task.platform_env import PLATFORM_ENV
 from sdtui.screens.compare_params import differences, flat
 from support.console import SIZES, Driven, drive
 from support.fake_runs import exit_record, make_run, metric

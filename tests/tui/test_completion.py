@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from sdcore.runs.paths import runs_root
+from sdcore.task.platform_env import PLATFORM_ENV
 from sdcore.task.presets import shipped
 from sdcore.task.spec import TaskSpec
-from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
+from sdcore.task.train_spec import TrainSpec
 from sdtui import cli
 from sdtui.arguments import build_parser
 from sdtui.completing import VALUES, offers

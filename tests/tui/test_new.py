@@ -11,7 +11,8 @@ import pytest
 from textual.widgets import Input
 
 from sdcore.runs.paths import RunDir
-from sdcore.task.presets import load_preset, shipped_folder
+from sdcore.task.presets import load_preset
+from sdcore.task.shipped import shipped_folder
 from sdcore.task.spec import TaskSpec
 from sdcore.task.writing import to_table
 from sdtui.form.desk import desk_of

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from sdcore.errors import SdError
-from sdcore.task.shipped import PLATFORM_ENV, SCHEMA, shipped_folder
+from sdcore.task.platform_env import PLATFORM_ENV
+from sdcore.task.shipped import SCHEMA, shipped_folder
 from sdcore.text import clean_line, from_home
 from sdtui.arguments import build_parser
 

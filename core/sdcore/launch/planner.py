@@ -17,8 +17,9 @@ from sdcore.launch.runtimes.probe import gather
 from sdcore.launch.slurm import distributed, world_of_command
 from sdcore.masking import mask_env
 from sdcore.runs.paths import RunDir
+from sdcore.task.platform_env import PLATFORM_ENV
 from sdcore.task.spec import DATASET, MODEL, OUTPUT, TaskSpec
-from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
+from sdcore.task.train_spec import TrainSpec
 from sdcore.text import from_home, shell_word
 
 # Settings that never reach the trainer's command line: the launcher places the output.

@@ -13,17 +13,16 @@ from pydantic import ValidationError
 
 from sdcore.errors import UsageError
 from sdcore.names import check_name
-from sdcore.task import shipped as places
 from sdcore.task.image import is_file
+from sdcore.task.platform_env import PLATFORM_ENV
 from sdcore.task.problems import PresetError, Problem, dotted, explain, key_lines, line_of
+from sdcore.task.shipped import shipped_folder
 from sdcore.task.spec import TaskSpec
-from sdcore.task.train_spec import PLATFORM_ENV
 from sdcore.text import clean_line, from_home
 
 # tomllib needs 2.8 s for a 32 kB dotted key of 16,000 parts, quadratic in the parts.
 _MAX_BYTES = 64 * 1024
 _MAX_KEY_PARTS = 32
-shipped_folder = places.shipped_folder
 _TABLES = ("gpu", "env", "train", "cluster", "metrics", "hooks")
 
 

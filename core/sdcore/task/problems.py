@@ -10,8 +10,9 @@ from pydantic import BaseModel, ValidationError
 
 from sdcore.errors import UsageError
 from sdcore.names import NAME_RULE
+from sdcore.task.platform_env import PLATFORM_ENV
 from sdcore.task.spec import TaskSpec
-from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
+from sdcore.task.train_spec import TrainSpec
 from sdcore.text import clean_line
 
 Path = tuple[str | int, ...]

@@ -1,17 +1,8 @@
-"""Where presets and their schema lie, and the platform's names: cheap to import, for completion."""
+"""Where the presets that come with the program lie, and their schema; cheap to import."""
 
 from pathlib import Path
 
 SCHEMA = "preset.schema.json"
-# The six names of the platform's environment table, and the settings they stand for.
-PLATFORM_ENV: dict[str, str] = {
-    "resolution": "resolution",
-    "batch_size": "train_batch_size",
-    "gradient_accumulation_steps": "gradient_accumulation_steps",
-    "max_train_steps": "max_train_steps",
-    "lr": "learning_rate",
-    "max_grad_norm": "max_grad_norm",
-}
 
 
 def shipped_folder() -> Path:

@@ -15,7 +15,6 @@ from pydantic import (
     Field,
     NonNegativeInt,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -23,8 +22,9 @@ from sdcore.names import NAME
 from sdcore.task.hooks import HooksSpec
 from sdcore.task.image import image_kind, rootfs_of, unfit_for_pyxis
 from sdcore.task.metrics import MetricsSpec
+from sdcore.task.platform_env import PLATFORM_ENV
 from sdcore.task.sbatch import refused_option, seconds_of
-from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
+from sdcore.task.train_spec import TrainSpec
 
 Runtime = Literal[
     "auto",
@@ -64,6 +64,21 @@ def _number(value: Any) -> Any:
 
 
 Plain = Annotated[str, BeforeValidator(_plain)]
+
+
+def _digits(value: Any) -> Any:
+    return str(value) if type(value) is int else value
+
+
+# A whole number, of minutes or of megabytes, is one of Slurm's own forms, and needs no quotes.
+_SlurmTimeText = Annotated[str, Field(pattern=_SLURM_TIME)]
+_SlurmMemText = Annotated[str, Field(pattern=_SLURM_MEM)]
+SlurmTime = Annotated[
+    _SlurmTimeText, BeforeValidator(_digits, json_schema_input_type=_SlurmTimeText | NonNegativeInt)
+]
+SlurmMem = Annotated[
+    _SlurmMemText, BeforeValidator(_digits, json_schema_input_type=_SlurmMemText | NonNegativeInt)
+]
 
 
 class _Part(BaseModel):
@@ -130,11 +145,11 @@ class ClusterSpec(_Part):
     account: str | None = Field(None, pattern=_SLURM_WORD, description="Account to charge.")
     qos: str | None = Field(None, pattern=_SLURM_WORD, description="Quality of service.")
     constraint: str | None = Field(None, pattern=_SLURM_WORD, description="Node features.")
-    time_limit: str | None = Field(
-        None, pattern=_SLURM_TIME, description="Slurm's form: minutes, HH:MM:SS or D-HH:MM:SS."
+    time_limit: SlurmTime | None = Field(
+        None, description="Slurm's form: minutes, HH:MM:SS or D-HH:MM:SS."
     )
     cpus_per_task: int | None = Field(None, ge=1, le=4096, description="Cores per machine.")
-    mem: str | None = Field(None, pattern=_SLURM_MEM, description="Memory per machine.")
+    mem: SlurmMem | None = Field(None, description="Memory per machine.")
     grace_s: int = Field(
         180, ge=10, le=3600, description="Seconds before the time limit at which it saves."
     )
@@ -148,23 +163,6 @@ class ClusterSpec(_Part):
     extra: tuple[Annotated[str, Field(pattern=r"^--[a-z][a-z-]*(=[^\s\x00-\x1f\x7f]+)?$")], ...] = (
         Field((), strict=False, description="Further sbatch options, e.g. --exclusive.")
     )
-
-    @field_validator(
-        "time_limit", mode="before",
-        json_schema_input_type=Annotated[str, Field(pattern=_SLURM_TIME)] | NonNegativeInt | None,
-    )  # fmt: skip
-    @classmethod
-    def _minutes(cls, value: object) -> object:
-        """A whole number is one of Slurm's own forms, and needs no quotes."""
-        return str(value) if type(value) is int else value
-
-    @field_validator(
-        "mem", mode="before",
-        json_schema_input_type=Annotated[str, Field(pattern=_SLURM_MEM)] | NonNegativeInt | None,
-    )  # fmt: skip
-    @classmethod
-    def _megabytes(cls, value: object) -> object:
-        return str(value) if type(value) is int else value
 
     @model_validator(mode="after")
     def _options_keep_the_contract(self) -> Self:

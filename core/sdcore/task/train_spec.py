@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from sdcore.task import shipped
 from sdcore.task.agreement import conflict
 
 Group = Literal[
@@ -352,7 +351,3 @@ class TrainSpec(BaseModel):
         if problem is not None:
             raise ValueError(problem)
         return self
-
-
-# The six names of the platform's environment table, and the settings they stand for.
-PLATFORM_ENV = shipped.PLATFORM_ENV

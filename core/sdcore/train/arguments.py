@@ -18,7 +18,8 @@ from pydantic.fields import FieldInfo
 
 from sdcore.errors import UsageError
 from sdcore.task.agreement import LORA_FIELDS
-from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
+from sdcore.task.platform_env import PLATFORM_ENV
+from sdcore.task.train_spec import TrainSpec
 from sdcore.text import clean_line
 from sdcore.train.scripts import translated
 

@@ -97,9 +97,9 @@ def _is_torchs(settings: Mapping[str, Any]) -> bool:
 
 
 def _without_setting(job: Job) -> Iterator[Decision]:
-    """Yield what another setting pins: a wish for xformers, or for no average at all."""
+    """Yield what another setting pins: xformers; no average, or one in host memory."""
     if not job.spec.enable_xformers_memory_efficient_attention:
         yield Decision("attention", "SDPA", "torch itself picks its kernel by device and shape")
-    if job.spec.use_ema:
+    if job.spec.use_ema and not job.spec.offload_ema:
         because = "it passes over all weights once and holds no third copy of them"
         yield Decision("ema", "one fused update", because)

@@ -12,7 +12,8 @@ from sdcore.checks.judge import host_findings, output_findings, plan_findings
 from sdcore.checks.plan import make_plan
 from sdcore.gpu.samples import GpuSample
 from sdcore.task.estimate import FamilyName, memory_needed, unet_parameters
-from sdcore.task.presets import load_preset, shipped_folder
+from sdcore.task.presets import load_preset
+from sdcore.task.shipped import shipped_folder
 from sdcore.task.spec import TaskSpec
 from sdcore.task.train_spec import TrainSpec
 

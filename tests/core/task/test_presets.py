@@ -8,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdcore.errors import UsageError
-from sdcore.task import presets
 from sdcore.task.hooks import HooksSpec
 from sdcore.task.image import image_kind
-from sdcore.task.presets import load_preset, shipped, shipped_folder
+from sdcore.task.platform_env import PLATFORM_ENV
+from sdcore.task.presets import load_preset, shipped
 from sdcore.task.problems import PresetError
 from sdcore.task.schema import preset_schema
+from sdcore.task.shipped import shipped_folder
 from sdcore.task.spec import TaskSpec
-from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
+from sdcore.task.train_spec import TrainSpec
 from sdcore.task.writing import dump_preset
 
 
@@ -328,7 +329,7 @@ def test_every_setting_has_words_and_a_group_for_the_form() -> None:
         assert field.description, name
         assert isinstance(field.json_schema_extra, dict), name
         assert field.json_schema_extra["group"], name
-    assert presets.shipped_folder().is_dir()
+    assert shipped_folder().is_dir()
 
 
 @pytest.mark.parametrize(

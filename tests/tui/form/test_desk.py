@@ -2,7 +2,7 @@
 
 import pytest
 
-from sdcore.task.train_spec import PLATFORM_ENV
+from sdcore.task.platform_env import PLATFORM_ENV
 from sdtui.form.desk import Desk
 
 

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from sdcore.task.platform_env import PLATFORM_ENV
 from sdcore.task.presets import load_preset, shipped
 from sdcore.task.spec import TaskSpec
-from sdcore.task.train_spec import PLATFORM_ENV
 from sdcore.task.writing import to_table
 from sdtui.form.dotenv import parse_env
 from sdtui.form.draft import Draft, EnvRow

@@ -21,9 +21,10 @@ from sdcore.errors import SdError
 from sdcore.launch.plan import LaunchPlan
 from sdcore.launch.planner import plan_launch
 from sdcore.runs.paths import RunDir, new_run_id, runs_root
-from sdcore.task.presets import Preset, load_preset, resolve_sources, shipped_folder
+from sdcore.task.platform_env import PLATFORM_ENV
+from sdcore.task.presets import Preset, load_preset, resolve_sources
+from sdcore.task.shipped import shipped_folder
 from sdcore.task.spec import Mount, TaskSpec
-from sdcore.task.train_spec import PLATFORM_ENV
 from sdcore.task.writing import dump_preset, to_table
 from sdcore.text import clean_line
 from sdtui.form.aside import patiently

@@ -12,9 +12,10 @@ from pydantic import ValidationError
 from sdcore.errors import UsageError
 from sdcore.masking import is_secret
 from sdcore.names import check_name
+from sdcore.task.platform_env import PLATFORM_ENV
 from sdcore.task.problems import Path, explain
 from sdcore.task.spec import DATASET, MODEL, PROJECT, TaskSpec
-from sdcore.task.train_spec import PLATFORM_ENV, TrainSpec
+from sdcore.task.train_spec import TrainSpec
 from sdcore.task.writing import to_table
 from sdtui.form.dotenv import NAME
 from sdtui.form.entries import Raw, entries, raw_of, value_of

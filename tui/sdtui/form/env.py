@@ -10,7 +10,7 @@ from textual.message import Message
 from textual.widgets import Input
 
 from sdcore.masking import is_secret
-from sdcore.task.train_spec import PLATFORM_ENV
+from sdcore.task.platform_env import PLATFORM_ENV
 from sdcore.text import clean
 from sdtui.form.dotenv import parse_env
 from sdtui.form.entries import entries

@@ -9,7 +9,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from sdcore.launch.planner import PLACEHOLDERS
-from sdcore.task.train_spec import PLATFORM_ENV
+from sdcore.task.platform_env import PLATFORM_ENV
 from sdcore.text import clean_line
 from sdtui.form.desk import Desk
 from sdtui.form.entries import Raw, entries

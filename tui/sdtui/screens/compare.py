@@ -10,6 +10,7 @@ from textual.widgets import Static
 
 from sdcore import units
 from sdcore.runs.status import Status
+from sdcore.task.platform_env import PLATFORM_ENV
 from sdtui import phrases
 from sdtui.frozen import read_task
 from sdtui.kept import Kept
@@ -81,8 +82,6 @@ class CompareScreen(ConsoleScreen):
 
     @work(thread=True, exclusive=True, group="tasks")
     def _read_tasks(self, ids: tuple[str, ...]) -> None:
-        from sdcore.task.train_spec import PLATFORM_ENV  # noqa: PLC0415  # loads pydantic
-
         hub = self.console_app.hub
         tasks = {id_: flat(read_task(hub.run_of(id_)), PLATFORM_ENV) for id_ in ids}
         self.app.call_from_thread(self._take, tasks)

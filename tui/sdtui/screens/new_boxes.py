@@ -13,7 +13,7 @@ from textual.widgets import Input, Static
 from sdcore.errors import SdError
 from sdcore.masking import is_secret
 from sdcore.runs.files import write_bytes
-from sdcore.task.presets import shipped_folder
+from sdcore.task.shipped import shipped_folder
 from sdcore.text import clean_line, from_home
 from sdtui.form.aside import patiently
 from sdtui.form.desk import Desk, same_file

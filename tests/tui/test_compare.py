@@ -115,3 +115,24 @@ def test_new_samples_come_while_runs_are_compared() -> None:
         await console.until("r1, step 20")
 
     drive(story)
+
+
+def test_a_run_screen_composed_meanwhile_takes_nothing_from_the_comparison() -> None:
+    """It lays its own curves over its run: those that are compared went away after some seconds."""
+    runs = [
+        make_run(f"2026010{n}-000000-r{n}", exit=exit_record(), metrics=[metric(1)]) for n in (1, 2)
+    ]
+
+    async def story(console: Driven) -> None:
+        await console.press("home", "space", "space", "7")
+        await console.until(lambda: [i for i, _c in console.app.view.overlays] == [runs[0].id])
+        await console.until(lambda: console.app.view.run is not None)
+        console.app.compose_ahead(["run"], typed=0.0)
+        ahead = console.app._screen_stacks["run"][0]
+        await console.until(lambda: getattr(ahead, "_shown", None) == runs[1].id)
+        await console.pilot.pause(0.6)
+        assert [i for i, _c in console.app.view.overlays] == [runs[0].id]
+        await console.press("3")
+        await console.until(lambda: console.app.view.overlays == ())
+
+    drive(story)

@@ -120,7 +120,8 @@ class RunScreen(ConsoleScreen):
         self._shown = run.id
         if self._every_of != run.id:
             self._every, self._around, self._every_of = None, None, run.id
-        self.console_app.hub.overlay(self.console_app.overlaid.get(run.id, ()))
+        if self.console_app.current_mode == self.MODE:  # composed ahead, it must not take curves
+            self.console_app.hub.overlay(self.console_app.overlaid.get(run.id, ()))
         self._read_task(run)
 
     def _draw_panes(self, snapshot: RunSnapshot, view: View) -> None:

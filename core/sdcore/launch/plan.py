@@ -42,7 +42,8 @@ class LaunchPlan:
         end_hook: What bash runs on this host when the run is over; empty for nothing.
         hook_limit_s: Seconds it may take.
         hook_cwd: Where it starts.
-        hook_env: What it finds in its environment beside ``env``: the folders of this host.
+        hook_env: What it finds in its environment: the task's own, without secrets, and the
+            folders of this host. ``env`` is for the training, and may name what is a rank's.
     """
 
     name: str

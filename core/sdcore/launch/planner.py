@@ -15,7 +15,7 @@ from sdcore.launch.runtimes.choice import BEFORE, BEHIND, choose
 from sdcore.launch.runtimes.facts import RuntimeFacts
 from sdcore.launch.runtimes.probe import gather
 from sdcore.launch.slurm import distributed, world_of_command
-from sdcore.masking import mask_env
+from sdcore.masking import is_secret, mask_env
 from sdcore.runs.paths import RunDir
 from sdcore.task.platform_env import PLATFORM_ENV
 from sdcore.task.spec import DATASET, MODEL, OUTPUT, TaskSpec
@@ -123,11 +123,12 @@ def _hook(task: TaskSpec, run: RunDir) -> dict[str, Any]:
     if not task.hooks.wanted:
         return {}
     outside = Inside.of(task, run, "host")
+    folders = {f"{role.upper()}_DIR": path for role, path in outside.folders.items()}
     return {
         "end_hook": task.hooks.end,
         "hook_limit_s": float(task.hooks.timeout_s),
         "hook_cwd": outside.start_folder,
-        "hook_env": {f"{role.upper()}_DIR": path for role, path in outside.folders.items()},
+        "hook_env": {n: v for n, v in task.env.items() if not is_secret(n)} | folders,
     }
 
 

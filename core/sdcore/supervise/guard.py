@@ -24,7 +24,7 @@ from sdcore.launch.plan import LaunchPlan
 from sdcore.runs.files import PRIVATE
 from sdcore.runs.paths import RunDir
 from sdcore.supervise import containers, procs
-from sdcore.supervise.prctl import become_subreaper, die_with, set_name
+from sdcore.supervise.prctl import become_subreaper, die_with, fresh_signals, set_name
 from sdcore.supervise.ready import Ready
 from sdcore.supervise.wake import Wakeup
 
@@ -257,13 +257,9 @@ def _spawn(
     visible = gpus.get("CUDA_VISIBLE_DEVICES", "")
 
     def in_child() -> None:
-        # Ignored signals and the mask survive an exec: under nohup a trainer would be deaf.
-        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            with suppress(OSError):  # two real-time signals belong to the C library
-                signal.signal(number, signal.SIG_DFL)
+        fresh_signals()
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM) if plan.deaf else ():
             signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         if not die_with(guard, signal.SIGTERM):
             os._exit(1)
 

@@ -25,7 +25,7 @@ from sdcore.runs.hook import MARK, TOLD
 from sdcore.runs.paths import FORMAT, RunDir
 from sdcore.supervise import procs
 from sdcore.supervise.outcome import exit_status, signal_name
-from sdcore.supervise.prctl import become_subreaper, die_with, set_name
+from sdcore.supervise.prctl import become_subreaper, die_with, fresh_signals, set_name
 from sdcore.supervise.record import say
 from sdcore.supervise.wake import Wakeup
 from sdcore.text import clean_line
@@ -62,7 +62,7 @@ def run_end(run: RunDir, plan: LaunchPlan, record: dict[str, Any] | None) -> Non
         keeper.kill()
         keeper.wait()
     # Of a keeper that was killed; what it left is ours now.
-    while procs.kill_below(os.getpid(), spare=procs.of_other_runs(os.getpid())):
+    while procs.kill_below(os.getpid(), without=procs.is_supervisor):
         time.sleep(0.05)
         procs.reap()
 
@@ -88,7 +88,7 @@ def _order(run: RunDir, plan: LaunchPlan, record: dict[str, Any]) -> dict[str, A
     }
     if "SDTUI_HOME" in os.environ:  # it may be relative, and the command starts elsewhere
         told["SDTUI_HOME"] = str(run.root.parent.parent)
-    env = {**os.environ, **plan.env, **plan.hook_env}
+    env = {**os.environ, **plan.hook_env}
     return {
         "command": plan.end_hook,
         "cwd": plan.hook_cwd,
@@ -140,9 +140,7 @@ class _Keeper:
         keeper = os.getpid()
 
         def in_child() -> None:
-            for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-                with suppress(OSError):  # two real-time signals belong to the C library
-                    signal.signal(number, signal.SIG_DFL)
+            fresh_signals()
             if not die_with(keeper, signal.SIGKILL):
                 os._exit(1)
 
@@ -162,7 +160,8 @@ class _Keeper:
         end = self._begun + self._order.limit_s
         sources: list[Wakeup | int] = [self._wakeup, self._output]
         while self._lives(shell):
-            self._read()
+            if not self._read():
+                sources = [self._wakeup]  # a pipe at its end is always ready
             told = signal.SIGTERM in self._wakeup.drain()  # the host is going down
             if told or time.monotonic() >= end:
                 self._kill(shell)
@@ -175,21 +174,17 @@ class _Keeper:
         """Reap; say whether anything is left but further runs that the command started."""
         ended, children = procs.reap()
         self._status = ended.get(shell, self._status)
-        return children and (self._status is None or bool(self._left()))
-
-    def _left(self) -> list[int]:
-        spared = procs.of_other_runs(os.getpid())
-        return [each.pid for each in procs.below(os.getpid()) if each.pid not in spared]
+        if not children or self._status is None:
+            return children
+        return bool(procs.below(os.getpid(), procs.is_supervisor))
 
     def _kill(self, shell: int) -> None:
-        spared = procs.of_other_runs(os.getpid())
         if self._status is None:  # at once, so that none of the group starts another
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(shell, signal.SIGKILL)
-        while procs.kill_below(os.getpid(), spare=spared):
+        while procs.kill_below(os.getpid(), without=procs.is_supervisor):
             time.sleep(0.02)
             self._lives(shell)
-            spared = procs.of_other_runs(os.getpid())
         self._lives(shell)
 
     # What it wrote, and how it ended.
@@ -200,21 +195,25 @@ class _Keeper:
         except OSError:  # the folder was removed, the disk is full: the command counts
             return None
 
-    def _read(self) -> None:
-        """Keep what was written; beyond the most it is read, so that nobody blocks, and lost."""
+    def _read(self) -> bool:
+        """Keep what was written; say whether more may come.
+
+        Beyond the most it is read, so that nobody blocks, and lost.
+        """
         for _ in range(_MOST // _CHUNK):  # not for ever: the limit has to be looked at
             try:
                 chunk = os.read(self._output, _CHUNK)
             except BlockingIOError:
-                return
+                return True
             if not chunk:
-                return
+                return False
             room = _MOST - self._kept
             if self._log is not None and room > 0:
                 self._kept += len(chunk[:room])
                 cut = b"\n(the rest is left out)\n" if len(chunk) >= room else b""
                 with suppress(OSError):
                     os.write(self._log, chunk[:room] + cut)
+        return True
 
     def _write_end(self, killed: bool) -> None:
         code, number = exit_status(self._status)

@@ -1,8 +1,9 @@
-"""The three process settings of Linux that keep a run's processes together."""
+"""The process settings of Linux that keep a run's processes together."""
 
 import ctypes
 import os
 import signal
+from contextlib import suppress
 
 _SET_PDEATHSIG, _SET_NAME, _SET_CHILD_SUBREAPER = 1, 15, 36
 
@@ -34,6 +35,17 @@ def die_with(parent: int, number: signal.Signals) -> bool:
     """
     _prctl(_SET_PDEATHSIG, number)
     return os.getppid() == parent
+
+
+def fresh_signals() -> None:
+    """Give every signal its default back and block none: both would survive an exec.
+
+    Under nohup a trainer would be deaf to its stop. Fit for ``preexec_fn``.
+    """
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        with suppress(OSError):  # two real-time signals belong to the C library
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def set_name(name: str) -> None:

@@ -81,11 +81,15 @@ def _everyone() -> Iterator[Proc]:
             yield found
 
 
-def below(root: int) -> list[Proc]:
+def below(root: int, without: Callable[[int], bool] = lambda _pid: False) -> list[Proc]:
     """Return the living descendants of ``root``, parents before children.
 
     ``/proc`` is read while processes start and end, so a caller that must have them all asks
     again until it gets none.
+
+    Args:
+        root: A pid, which is not among them.
+        without: True of a process that is left out, and with it all that is below it.
     """
     children: dict[int, list[Proc]] = {}
     for each in _everyone():
@@ -93,7 +97,7 @@ def below(root: int) -> list[Proc]:
     found: list[Proc] = []
     pending = [root]
     while pending:
-        below_it = children.pop(pending.pop(), [])
+        below_it = [each for each in children.pop(pending.pop(), []) if not without(each.pid)]
         found.extend(below_it)
         pending.extend(each.pid for each in below_it)
     return [each for each in found if each.alive]
@@ -114,11 +118,9 @@ def started_by(run: Path) -> list[Proc]:
     ]
 
 
-def of_other_runs(root: int) -> set[int]:
-    """Return the supervisors of further runs below ``root``, and every process below those."""
-    module = [b"-m", b"sdcore.supervise"]
-    supervisors = [each.pid for each in below(root) if _command(each.pid)[2:4] == module]
-    return {*supervisors, *(each.pid for pid in supervisors for each in below(pid))}
+def is_supervisor(pid: int) -> bool:
+    """Say whether ``pid`` is the supervisor of a run, which answers for all that is below it."""
+    return _command(pid)[2:4] == [b"-m", b"sdcore.supervise"]
 
 
 def _environment(pid: int) -> list[bytes]:
@@ -209,9 +211,17 @@ class Terminator:
         return (pid == self.launcher) == (self._to == "launcher")
 
 
-def kill_below(root: int, spare: Collection[int] = ()) -> list[Proc]:
-    """Send SIGKILL to every living descendant of ``root`` but ``spare``; return those found."""
-    found = [each for each in below(root) if each.pid not in spare]
+def kill_below(
+    root: int, spare: Collection[int] = (), without: Callable[[int], bool] = lambda _pid: False
+) -> list[Proc]:
+    """Send SIGKILL to every living descendant of ``root``; return those found.
+
+    Args:
+        root: Whose.
+        spare: Pids that are left alone, though not what is below them.
+        without: As of ``below``.
+    """
+    found = [each for each in below(root, without) if each.pid not in spare]
     for each in found:
         send(each, signal.SIGKILL)
     return found

@@ -117,8 +117,9 @@ class Bench:
     def plan(self, run: Run, argv: list[str], **fields: Any) -> LaunchPlan:
         name, _, value = run.mark.partition("=")
         env = {name: value, **fields.pop("env", {})}
+        hook_env = {name: value, **fields.pop("hook_env", {})}
         base = {"name": "test", "cwd": str(self.home), "stop_grace_s": 5.0, "term_grace_s": 1.0}
-        return LaunchPlan(argv=argv, env=env, **{**base, **fields})
+        return LaunchPlan(argv=argv, env=env, hook_env=hook_env, **{**base, **fields})
 
     def start(self, argv: list[str], **fields: Any) -> Run:
         """Make a run and start it."""

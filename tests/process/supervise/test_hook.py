@@ -100,10 +100,41 @@ def test_secrets_are_not_in_its_environment(bench: Bench, monkeypatch: pytest.Mo
     """Its output is made to be sent to other people."""
     monkeypatch.setenv("SHELL_TOKEN", "s3cret-shell")
     monkeypatch.setenv("PLAIN", "seen")
-    start(bench, _TELL, env={"HF_TOKEN": "s3cret-hub", "lr": "1e-4"})
+    ranks = {"NODE_RANK": "{node_rank}", "HF_TOKEN": "s3cret-hub"}
+    start(bench, _TELL, env=ranks, hook_env={"lr": "1e-4", "WANDB_API_KEY": "s3cret-key"})
     env = told(bench.home)
     assert (env["PLAIN"], env["lr"]) == ("seen", "1e-4")
     assert not [name for name, value in env.items() if "s3cret" in value]
+    assert "NODE_RANK" not in env, "what the ranks are given is theirs"
+
+
+def test_it_hears_every_signal_though_its_run_was_started_deaf(bench: Bench) -> None:
+    """A job blocks what Slurm sends it; a `timeout` or a `trap` in the command needs it."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    try:
+        run = start(bench, "grep -E 'Sig(Blk|Ign)' /proc/$$/status")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    ended(run.dir)
+    masks = [line.split()[1] for line in run.dir.hook_log.read_text().splitlines()]
+    assert [int(mask, 16) for mask in masks] == [0, 0]
+
+
+def test_a_command_that_closes_its_output_is_waited_for_in_peace(bench: Bench) -> None:
+    """The end of a pipe can be read at any time: waiting for it took a whole core."""
+    run = start(bench, "exec >&- 2>&-; sleep 60", hook_limit_s=3.0)
+    run.exit()
+    [keeper] = until(lambda: [p for p in procs.below(run.supervisor) if p.name == "sdtui-hook"])
+    until(lambda: procs.below(keeper.pid))
+    before = _cpu(keeper.pid)
+    time.sleep(1.0)
+    assert _cpu(keeper.pid) - before < 0.3 * os.sysconf("SC_CLK_TCK")
+    assert ended(run.dir)["state"] == "killed"
+
+
+def _cpu(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def test_the_run_is_over_while_the_command_runs(bench: Bench) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +76,33 @@ def test_descendants_are_found_through_every_session() -> None:
         assert {each.pid for each in below} < {each.pid for each in procs.below(os.getpid())}
         procs.kill_below(process.pid)
         process.kill()
+
+
+BREEDER = """
+import subprocess
+for _ in range(60):
+    subprocess.run(["true"], check=True)
+print("unharmed", flush=True)
+"""
+
+
+def test_what_a_further_run_starts_is_never_killed_with_what_started_it(tmp_path: Path) -> None:
+    """It starts processes all the time, also between two looks at all of them."""
+    package = tmp_path / "sdcore" / "supervise"
+    package.mkdir(parents=True)
+    (tmp_path / "sdcore" / "__init__.py").touch()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(BREEDER)
+    argv = [sys.executable, "-P", "-m", "sdcore.supervise"]
+    outer = f"import subprocess; subprocess.run({argv!r})"
+    with subprocess.Popen(
+        [sys.executable, "-c", outer], stdout=subprocess.PIPE, env={"PYTHONPATH": str(tmp_path)}
+    ) as process:
+        until(lambda: any(procs.is_supervisor(p.pid) for p in procs.below(process.pid)))
+        while process.poll() is None:
+            procs.kill_below(process.pid, without=procs.is_supervisor)
+        assert process.stdout is not None
+        assert process.stdout.read() == b"unharmed\n"
 
 
 DEAF_AT_FIRST = """

@@ -23,8 +23,9 @@ _NOISE = re.compile(r"^(sbatch|allocation failure|srun|scontrol|scancel)(: error
 # Nobody has heard it; somebody may have, and the answer was lost.
 _AWAY = re.compile(r"contact slurm controller|in standby mode", re.IGNORECASE)
 _SILENT = re.compile(
-    r"timed out|Zero Bytes|transmitted|Connection reset|Broken pipe|communication"
-    r"|Unexpected message|Transport endpoint",
+    r"Socket timed out|Zero Bytes were|Message (send|receive) failure|Connection reset by peer"
+    r"|Broken pipe|Communication (connection|shutdown) failure|Unexpected message received"
+    r"|Transport endpoint is not connected",
     re.IGNORECASE,
 )
 

@@ -20,10 +20,10 @@ TOLD = (
 _MARGIN_S = 30.0
 
 
-def read_hook(run: RunDir) -> dict[str, Any] | None:
-    """Return the record of the newest command, or None when none was run."""
+def read_hook(run: RunDir, attempt: int) -> dict[str, Any] | None:
+    """Return the record of the command at the end of ``attempt``, or None when none was run."""
     fields = read_fields(run.hook)
-    return None if fields is None else fields.record
+    return fields.record if fields is not None and fields.whole("attempt") == attempt else None
 
 
 def hook_words(record: dict[str, Any], now: float | None = None) -> str:

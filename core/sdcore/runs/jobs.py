@@ -6,6 +6,7 @@ known state stands, said to be that; a run is never called over because nobody a
 """
 
 import os
+import re
 import time
 from contextlib import suppress
 from typing import Literal, NamedTuple
@@ -14,13 +15,12 @@ from sdcore.runs.fields import Fields, read_fields
 from sdcore.runs.files import write_json
 from sdcore.runs.logs import last_lines
 from sdcore.runs.paths import FORMAT, RunDir
-from sdcore.runs.squeue import WATCH, Answer, Job, ask
+from sdcore.runs.squeue import WAITS, WATCH, Answer, Job, ask
 
 # A shared file system shows a new exit.json late; so long after the job's end it is waited for.
 SETTLE_S = 5.0
 LAST_KNOWN = "this is the last known state"
 _SUBMITTING_S = 60.0
-_WAITS = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "CONFIGURING"}
 _RUNS = {"RUNNING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT", "COMPLETING"}
 _REASONS = {
     "Resources": "enough free nodes",
@@ -38,7 +38,7 @@ _REASONS = {
     "AssocGrpGRES": "other jobs of this account: it has used its share of GPUs",
     "QOSMaxGRESPerUser": "other jobs of this user: the quality of service allows no more GPUs",
 }
-TAKEN_OFF = "Slurm, which still takes its job off its nodes"
+STILL_ENDING = "Slurm, which still takes its job off its nodes"
 _PERHAPS = "perhaps its node does not share this folder, or Python"
 _TOLD = 10  # lines of the job's own output
 _ENDS = {
@@ -51,6 +51,8 @@ _ENDS = {
     "DEADLINE": "its job could not have ended by its deadline",
     "REVOKED": "its job was revoked",
 }
+
+_NOTICE = re.compile(r"\*\*\* (JOB|STEP) \S+ ON \S+ CANCELLED AT ")
 
 Verdict = Literal["queued", "runs", "ending", "unknown", "gone"]
 
@@ -102,7 +104,7 @@ def look(run: RunDir) -> JobView | None:
 
 
 def _judge(run: RunDir, job: Job) -> JobView:
-    if job.state in _WAITS:
+    if job.state in WAITS:
         return JobView("queued", job.id, waiting_words(job), job.nodes or None)
     if job.state in _RUNS:
         return JobView("runs", job.id, _running_words(job), job.nodes or None, job.state)
@@ -111,7 +113,7 @@ def _judge(run: RunDir, job: Job) -> JobView:
     with suppress(OSError):  # Slurm forgets a job in minutes; a full disk only costs the reason
         record = {"format": FORMAT, "job": job.id, "state": job.state, "reason": job.reason}
         write_json(run.job_end(job.id), {**record, "nodes": job.nodes, "end": job.end})
-        forget_order(run)
+    forget_order(run)
     return _gone(run, job.id, job.state, job.reason, job.nodes or None)
 
 
@@ -129,10 +131,16 @@ def _gone(run: RunDir, job: str, state: str, reason: str, nodes: str | None) -> 
     if state in {"COMPLETED", "FAILED"} and run.allocation.exists():
         words = "its supervisor ended without a record"
     elif state in {"COMPLETED", "FAILED"}:
-        said = last_lines(run.job_log(job), _TOLD)
+        said = said_by(run, job)
         words = f"its job could not begin: {said[-1] if said else _PERHAPS}"
     why = f"{words} (Slurm: job {job} {state}{told})"
     return JobView("gone", job, why, nodes, state, said)
+
+
+def said_by(run: RunDir, job: str) -> tuple[str, ...]:
+    """Return the end of a job's own output, without what Slurm says of the job's own end."""
+    lines = last_lines(run.job_log(job), _TOLD)
+    return tuple(line for line in lines if not _NOTICE.search(line))
 
 
 def waiting_words(job: Job) -> str:
@@ -167,7 +175,20 @@ def named(record: Fields, patience: float | None = None) -> Answer | Job | None:
         return answer
     # A resume has the name of the job before it, which Slurm may still be ending.
     found = (job for job in answer.jobs.values() if job.id != record.text("previous"))
-    return next((job for job in found if job.state in _WAITS | _RUNS), None)
+    return next((job for job in found if job.state in WAITS | _RUNS), None)
+
+
+def is_of_another(run: RunDir, job: str) -> bool:
+    """Say whether ``job`` is one that ``run`` had before, and Slurm began again meanwhile.
+
+    On a shared file system the record may be shown late: then it names an older job, not a newer.
+    """
+    record = read_fields(run.cluster) or Fields(None)
+    newest, previous = record.text("job"), record.text("previous")
+    if newest is None:  # sbatch has not answered yet
+        return job == previous
+    numbers = job.isdecimal() and newest.isdecimal()
+    return job != newest and numbers and int(job) < int(newest)
 
 
 def _unrecorded(run: RunDir, record: Fields) -> JobView:
@@ -177,7 +198,7 @@ def _unrecorded(run: RunDir, record: Fields) -> JobView:
     if isinstance(found, Answer):
         return JobView("unknown", None, found.trouble)
     if found is not None:
-        verdict: Verdict = "queued" if found.state in _WAITS else "runs"
+        verdict: Verdict = "queued" if found.state in WAITS else "runs"
         return JobView(verdict, found.id, waiting_words(found))
     if 0 <= time.time() - at < _SUBMITTING_S:
         return JobView("queued", None, "sbatch: it is being submitted")

@@ -15,6 +15,10 @@ from sdcore.text import clean_line
 # How long an answer counts, in seconds; one that failed longer, as squeue tries for 18 s itself.
 _FRESH_S, _FRESH_FAILURE_S, _PATIENCE_S = 2.0, 10.0, 4.0
 _OLD_S = 20.0  # nobody looked for so long: the next look waits again
+# The states of a job that has no nodes, or none yet that it can use.
+WAITS = frozenset(
+    ("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "CONFIGURING")
+)
 _FIELDS = "%i|%T|%r|%N|%e|%S"
 _PREFIXES = ("SQUEUE_", "SLURM_")
 

@@ -242,8 +242,9 @@ def _of_job(run: RunDir, job: jobs.JobView, now: float) -> Status:
     again = _between(run)
     if job.verdict == "gone":
         if again is not None and job.slurm in {"COMPLETED", "FAILED"}:
-            kept = f"{again.text('reason')}; its job did not begin again"
-            return replace(_finished(run, again), reason=kept, job=job.job, nodes=job.nodes)
+            known = again.text("job")
+            if known is not None and known == job.job:
+                return replace(_not_again(run, again, known), nodes=job.nodes)
         code = ExitCode.OUT_OF_MEMORY if job.slurm == "OUT_OF_MEMORY" else ExitCode.LOST
         lost = replace(_lost(run), reason=job.why, exit_code=int(code))
         if job.said and job.job is not None:
@@ -254,7 +255,7 @@ def _of_job(run: RunDir, job: jobs.JobView, now: float) -> Status:
     leaves = again is not None and job.slurm == "COMPLETING"
     silent = job.verdict == "unknown" and (again is not None or not run.state.exists())
     if job.verdict == "queued" or leaves or silent:
-        what = f"news of its job: {job.why}" if silent else jobs.TAKEN_OFF if leaves else job.why
+        what = f"news of its job: {job.why}" if silent else jobs.STILL_ENDING if leaves else job.why
         waits = _waiting(seen, what)
         return replace(waits, reason=jobs.LAST_KNOWN) if silent else waits
     if job.verdict == "unknown":
@@ -264,6 +265,15 @@ def _of_job(run: RunDir, job: jobs.JobView, now: float) -> Status:
     return replace(seen, reason=job.why or seen.reason)
 
 
+def _not_again(run: RunDir, ended: Fields, job: str) -> Status:
+    """Tell of a job that went back to the queue, and failed before a supervisor could begin."""
+    said = jobs.said_by(run, job)
+    reason = f"{ended.text('reason')}; its job did not begin again"
+    reason += f": {said[-1]}" if said else ""
+    known = _finished(run, ended)
+    return replace(known, reason=reason, job=job, last_lines=said or known.last_lines)
+
+
 def _waiting(seen: Status, what: str | None) -> Status:
     waits = replace(seen, state="queued", waiting_for=what, reason=None, gpus=(), phase=None)
     return replace(waits, started=None, elapsed=None, eta_s=None, silent_since=None)
@@ -271,14 +281,15 @@ def _waiting(seen: Status, what: str | None) -> Status:
 
 def _leaving(run: RunDir, now: float) -> Status | None:
     """Tell of a job's attempt that is over while its supervisor sees to what comes next."""
-    if _between(run) is None:
+    began = read_fields(run.allocation) if run.cluster_folder.exists() else None
+    if began is None or _between(run) is None:
         return None
-    state, began = read_fields(run.state) or Fields(None), read_fields(run.allocation)
-    if began is None or began.whole("attempt") != state.whole("attempt"):
+    state = read_fields(run.state) or Fields(None)
+    if began.whole("attempt") != state.whole("attempt"):
         return None
     seen = _living(run, now)
     if state.text("phase") == "queued":
-        return _waiting(seen, jobs.TAKEN_OFF)
+        return _waiting(seen, jobs.STILL_ENDING)
     return replace(seen, state="stopping", attempt=seen.attempt - 1)
 
 

@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 from sdcore.cluster import calls
 from sdcore.cluster.calls import JobNow
+from sdcore.runs.squeue import WAITS
 
 TIME_LIMIT = "Slurm's time limit"
 TAKEN_OFF = "Slurm, which takes the job off its nodes"
 # The end that slurmctld notes when it ends a job may be ahead of this node's clock.
 _CLOCKS_S = 60.0
-_WAITS = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "CONFIGURING"}
 _NOTICE = re.compile(rb"\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+ (?:DUE TO ([A-Z ]+))?")
 _WINDOW = 1 << 16
 _BY = {
@@ -64,7 +64,7 @@ def judge(now: JobNow | None, notice: str | None, restarts: int, at: float) -> F
     by = _BY.get(notice or "", TAKEN_OFF)
     if now is None:
         return Fate(Course.UNKNOWN, "scancel" if notice == "" else by)
-    if now.restarts > restarts or now.state in _WAITS:
+    if now.restarts > restarts or now.state in WAITS:
         return Fate(Course.BACK, by)
     if now.state == "RUNNING":
         return Fate(Course.RUNNING, by)

@@ -22,9 +22,8 @@ from sdcore.errors import ExitCode, SdError
 from sdcore.launch import slurm
 from sdcore.launch.order import Order
 from sdcore.launch.plan import LaunchPlan
-from sdcore.runs import locks, requests
+from sdcore.runs import jobs, locks, requests
 from sdcore.runs.files import last_records, read_json, write_json
-from sdcore.runs.jobs import forget_order
 from sdcore.runs.paths import FORMAT, RunDir, home
 from sdcore.supervise import ends, hook
 from sdcore.supervise.devices import NO_GPUS, Devices, given_gpus
@@ -116,7 +115,7 @@ class JobSupervisor(Supervisor):
             return False
         self.code = int(outcome.exit_code)
         over = super()._settle(record, outcome)
-        forget_order(self._run)  # secrets are in it; a resume writes it anew
+        jobs.forget_order(self._run)  # secrets are in it; a resume writes it anew
         return over
 
     def _goes_on(self, record: dict[str, Any], outcome: Outcome) -> bool:
@@ -183,6 +182,8 @@ class JobSupervisor(Supervisor):
                 break
         if self._is_wished():
             self._take_wishes_away()
+            if fate.course is Course.BACK:
+                calls.cancel(self._given.job)  # else it waits, and begins, for nothing
             return "; it did not go back to the queue: its end was wished"
         if fate.course is Course.OVER:
             record["reason"] = _by(fate.by, record)
@@ -227,9 +228,12 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})  # until there is who listens
     run, given = RunDir(Path(argv[0])), slurm.Allocation.of(environ)
     parent = os.getppid()
+    if jobs.is_of_another(run, given.job):
+        sys.stderr.write(f"run {run.id} was resumed in another job: there is nothing left to do\n")
+        return _NO_ORDER
     order = Order.read(run.order)
     if run.exit.exists():  # whoever wrote it was killed before it could clear up
-        forget_order(run)
+        jobs.forget_order(run)
         order = None
     if order is None:
         sys.stderr.write(f"run {run.id} is over: there is nothing left to do\n")

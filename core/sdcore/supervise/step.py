@@ -28,9 +28,8 @@ from sdcore.supervise.wake import Wakeup
 
 # In the environment of srun and of all that its step runs; the value is unique among jobs.
 _STEP = "SDTUI_STEP"
-# How often processes that came later are told, too.
-_TELL_S = 1.0
-_TELL_OFTEN = 3  # times, since an agent that has just started hears nothing
+# How often processes that came later are told, too; agents through Slurm, which is asked less.
+_TELL_S, _TELL_AGENTS_S = 1.0, 5.0
 # After SIGTERM a step in which nobody hears it yet, an image being fetched, has nothing to save.
 _NOTHING_YET_S = 2.0
 # What Slurm may take to end a step, in seconds; pyxis removes the container's files first, and to
@@ -60,16 +59,19 @@ def run_container(run: RunDir, words: list[str]) -> int:
 def run_agents(words: list[str]) -> int:
     """Run the step of the agents likewise; each of them ends the processes of its own node."""
     job = os.environ["SLURM_JOB_ID"]
-    told: list[str] = []
+    heard, next_at = False, 0.0
 
     def tell() -> bool:
-        try:
-            steps = _steps(job, slurm.AGENTS) if len(told) < _TELL_OFTEN else []
+        nonlocal heard, next_at
+        if time.monotonic() < next_at:
+            return heard
+        try:  # again and again: an agent that has just started hears nothing yet
+            steps = _steps(job, slurm.AGENTS)
             if steps and calls.call(["scancel", f"--signal={slurm.END}", *steps]).returncode == 0:
-                told.extend(steps)
+                heard, next_at = True, time.monotonic() + _TELL_AGENTS_S
         except NotReadyError as error:
             sys.stderr.write(f"the agents cannot be told to end: {error.cause}\n")
-        return bool(told)
+        return heard
 
     status = _run(words, dict(os.environ), tell)
     return status if status >= 0 else 128 - status

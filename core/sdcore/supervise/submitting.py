@@ -57,7 +57,9 @@ def submit_run(run: RunDir, task: TaskSpec, plan: LaunchPlan, again: list[str]) 
         job = submit(run, sbatch_options(task, run), [sys.executable, str(run.root)])
     except SdError as error:
         if isinstance(error, SilentError) and error.heard:
-            raise  # the job may be there, and would need what is left for it
+            # The job may be there, and would need what is left for it: it is looked for from now.
+            write_json(run.cluster, {**record, "submitted": time.time()})
+            raise
         write_end(run, of_error(error), plan.attempt)
         raise
     write_json(run.cluster, {**record, "job": job})

@@ -69,7 +69,7 @@ def _record(run_dir: RunDir, status: Status, launch: dict[str, Any]) -> dict[str
         "samples": [str(path) for path in step_folders(run_dir.samples)],
     }
     return {**record, "path": run_dir.root, "log": run_dir.log, **folders, "launch": launch,
-            "hook": masked(read_hook(run_dir) or {}, mask) or None}  # fmt: skip
+            "hook": masked(read_hook(run_dir, status.attempt) or {}, mask) or None}  # fmt: skip
 
 
 def _now(status: Status) -> list[tuple[str, str]]:
@@ -139,11 +139,11 @@ def _results(run_dir: RunDir, status: Status) -> list[tuple[str, str]]:
             ("pipeline", path_words(status.pipeline)),
             ("load it", load_line(status.pipeline)),
         ]
-    return pairs + _hook(run_dir)
+    return pairs + _hook(run_dir, status.attempt)
 
 
-def _hook(run_dir: RunDir) -> list[tuple[str, str]]:
-    record = read_hook(run_dir)
+def _hook(run_dir: RunDir, attempt: int) -> list[tuple[str, str]]:
+    record = read_hook(run_dir, attempt)
     if record is None:
         return []
     written = run_dir.hook_log.exists() and run_dir.hook_log.stat().st_size > 0

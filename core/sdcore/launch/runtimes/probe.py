@@ -67,7 +67,8 @@ def gather(task: TaskSpec, run: RunDir) -> RuntimeFacts:
         python=sys.executable,
         prefix=sys.prefix,
         base=sys.base_prefix,
-        env=_env() if chosen == "bubblewrap" else None,
+        # Of this host; what a job finds on its nodes is not known here.
+        env=_env() if chosen == "bubblewrap" and task.cluster is None else None,
         programs=programs,
         tree=_tree(Inside.of(task, run, chosen)) if chosen in LAYOUTS else None,
         passed=tuple(name for name in _PASSED if name in os.environ) if is_container else (),

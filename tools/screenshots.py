@@ -1,4 +1,4 @@
-"""Takes the README's screenshots: ``make screenshots``; ``--check [NAME …]`` only compares.
+"""Takes the README's screenshots: ``make screenshots``, or by NAME …; ``--check`` only compares.
 
 The screens are the console's own, over run folders that are made up here: one that trains, some
 that are over. No GPU is needed; the figures are invented and look like those of two H800.
@@ -53,7 +53,8 @@ class Scene:
 
 def main(argv: list[str]) -> int:
     """Take every picture, or say of those that are there which are out of date."""
-    checking, names = argv[:1] == ["--check"], argv[1:]
+    checking = argv[:1] == ["--check"]
+    names = argv[checking:]
     OUT.mkdir(parents=True, exist_ok=True)
     platform.node = lambda: "gpu07"
     stale = []
@@ -81,8 +82,8 @@ def fixed_words(svg: str) -> list[str]:
         rows[place] = rows.get(place, "") + html.unescape(words).replace("\xa0", " ")
     lines = [row for _place, row in sorted(rows.items(), key=lambda each: float(each[0]))]
     # The bars, the pane's titles and what the keys do: the first two rows, the rules, the last.
-    kept = [lines[0], *(line for line in lines if line.startswith("──")), lines[-1]]
-    return [" ".join(re.findall(r"[^\W\d_]{2,}", line)) for line in kept]
+    kept = [lines[0], *(line for line in lines if line.startswith("──"))]
+    return [*(" ".join(re.findall(r"[^\W\d_]{2,}", line)) for line in kept), lines[-1].strip()]
 
 
 async def take(scene: Scene) -> str:

@@ -271,8 +271,11 @@ def test_keys_that_come_at_once_reach_what_the_first_of_them_opens() -> None:
     drive(story, (140, 40))
 
 
-def test_a_key_without_an_answer_does_not_hold_the_others_for_ever() -> None:
+def test_a_key_without_an_answer_does_not_hold_the_others_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Its target may be gone before it comes there."""
+    monkeypatch.setattr("sdtui.turns._PATIENCE_S", 0.2)
 
     async def story(it: Driven) -> None:
         it.app.on_turns_passed = lambda _message: None  # type: ignore[method-assign]

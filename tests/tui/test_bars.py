@@ -37,10 +37,10 @@ def test_the_keys_follow_the_focus_at_once_and_alone(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(KeyBar, "draw", keys)
         monkeypatch.setattr(TopBar, "draw", top)
         screen.query_one(GpuBody).focus()
-        await it.until(lambda: "w Window" in it.lines()[-1], seconds=1.5)
+        await it.until(lambda: "w Window" in it.lines()[-1])
         assert set(drawn) == {"keys"}
         await it.press("f6")
-        await it.until(lambda: "w Window" not in it.lines()[-1], seconds=1.5)
+        await it.until(lambda: "w Window" not in it.lines()[-1])
 
     drive(story, (140, 40))
 

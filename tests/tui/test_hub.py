@@ -125,15 +125,16 @@ def test_a_removed_open_run_is_told_and_harms_nothing() -> None:
 
 def test_the_same_trouble_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A message a tick would bury the screen; silence would hide that nothing is read."""
-    broken = UsageError("it cannot be read", cause="why", remedy="do")
+    broken, looks = UsageError("it cannot be read", cause="why", remedy="do"), []
 
     def fail(_self: object) -> None:
+        looks.append("look")
         raise broken
 
     with watched() as watch:
         watch.until(lambda view: view.runs is not None)
         monkeypatch.setattr("sdtui.live.catalogue.Catalogue.poll", fail)
-        time.sleep(0.3)
+        watch.until(lambda _view: len(looks) > 3)
 
         assert watch.troubles == ["it cannot be read: why: do"]
 

@@ -3,6 +3,7 @@
 import pytest
 from textual.widget import Widget
 
+from sdtui.screens.help import HelpScreen
 from sdtui.screens.jump import JumpScreen
 from sdtui.settings import Settings
 from sdtui.widgets.lines import Lines
@@ -33,6 +34,12 @@ async def open_run(it: Driven) -> None:
     await it.until(lambda: pane_of(it) == "chart")
 
 
+async def lettered(it: Driven) -> None:
+    """Have letters put on the panes."""
+    await it.press("ctrl+o")
+    await it.until(lambda: isinstance(it.app.screen, JumpScreen))
+
+
 @pytest.mark.parametrize(
     ("size", "ways"),
     [
@@ -47,8 +54,7 @@ def test_a_letter_gives_its_pane_the_focus(size: tuple[int, int], ways: dict[str
     async def story(it: Driven) -> None:
         await open_run(it)
         for letter, pane in ways.items():
-            await it.press("ctrl+o")
-            await it.until(lambda: isinstance(it.app.screen, JumpScreen))
+            await lettered(it)
             lines = it.lines()
             screen = it.app.screen_stack[-2]
             for each in screen.query(Pane):
@@ -57,7 +63,6 @@ def test_a_letter_gives_its_pane_the_focus(size: tuple[int, int], ways: dict[str
                     shown = {v: k for k, v in ways.items()}[each.id]
                     assert lines[at.y][at.x : at.x + 3] == f" {shown} ", it.text()
             await it.press(letter)
-            assert not isinstance(it.app.screen, JumpScreen)
             await it.until(lambda pane=pane: pane_of(it) == pane)  # type: ignore[misc]
 
     drive(story, size)
@@ -71,8 +76,9 @@ def test_any_other_key_only_takes_the_letters_away(key: str) -> None:
     async def story(it: Driven) -> None:
         await open_run(it)
         before = it.lines()[1:]
-        await it.press("ctrl+o", key)
-        assert not isinstance(it.app.screen, JumpScreen)
+        await lettered(it)
+        await it.press(key)
+        await it.until(lambda: not isinstance(it.app.screen, JumpScreen))
         assert pane_of(it) == "chart"
         await it.until(lambda: it.lines()[1:] == before)
 
@@ -85,9 +91,12 @@ def test_letters_do_what_they_say_and_nothing_else() -> None:
 
     async def story(it: Driven) -> None:
         await open_run(it)
-        await it.press("ctrl+o", "q")
+        await lettered(it)
+        await it.press("q")
+        await it.until(lambda: not isinstance(it.app.screen, JumpScreen))
         assert it.app.is_running
-        await it.press("ctrl+o", "L")  # with Caps Lock
+        await lettered(it)
+        await it.press("L")  # with Caps Lock
         await it.until(lambda: pane_of(it) == "log")
         await it.press("m")
         await it.press("ctrl+o")
@@ -102,7 +111,7 @@ def test_the_letters_go_when_the_terminal_changes_its_size() -> None:
 
     async def story(it: Driven) -> None:
         await open_run(it)
-        await it.press("ctrl+o")
+        await lettered(it)
         await it.pilot.resize_terminal(140, 40)
         await it.until(lambda: not isinstance(it.app.screen, JumpScreen))
 
@@ -117,8 +126,12 @@ def test_on_the_form_the_same_key_loads() -> None:
         await it.until("Next problem")
         await it.press("ctrl+o")
         await it.until("Load a task")
-        await it.press("escape", "question_mark")
-        assert "Jump to a pane" not in it.text()
+        await it.press("escape", "f1")
+        await it.until(lambda: isinstance(it.app.screen, HelpScreen))
+        await it.until(lambda: bool(it.app.screen.query(Lines)))
+        listed = "\n".join(line.text for line in it.app.screen.query_one(Lines)._lines)
+        assert "Load a preset" in listed
+        assert "Jump to a pane" not in listed
 
     drive(story)
 
@@ -169,9 +182,11 @@ def test_compare_has_letters_too() -> None:
         await it.press("space", "down", "space", "7")
         await it.until(lambda: "CompareTable" in {type(n).__name__ for n in it.app.screen.query()})
         await it.until("train_loss")
-        await it.press("ctrl+o", "c")
+        await lettered(it)
+        await it.press("c")
         await it.until(lambda: pane_of(it) == "chart")
-        await it.press("ctrl+o", "t")
+        await lettered(it)
+        await it.press("t")
         await it.until(lambda: type(it.app.screen.focused).__name__ == "CompareTable")
 
     drive(story, (140, 40))

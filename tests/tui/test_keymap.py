@@ -124,6 +124,23 @@ def test_a_refused_key_is_told_at_the_start_and_changes_nothing() -> None:
     drive(story, settings=Settings(link="fast", language="en", keys=keys))
 
 
+def test_a_key_of_its_own_for_one_action_leaves_the_other_its_key() -> None:
+    """/ begins a path in one part of the form and finds a setting in another."""
+
+    async def story(driven: Driven) -> None:
+        await driven.press("2")
+        await driven.until("Description")
+        for _part in range(5):
+            await driven.press("f6")
+        await driven.until("Max steps")
+        await driven.press("slash")
+        await driven.type("noise off")
+        await driven.until("Noise offset")
+        assert "Max steps" not in driven.text()
+
+    drive(story, settings=Settings(link="fast", language="en", keys={"new.path": "f4"}))
+
+
 @pytest.mark.parametrize(
     ("keys", "name"),
     [

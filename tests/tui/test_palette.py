@@ -1,5 +1,7 @@
 """The palette: everything by name, in the language of the console or not."""
 
+from dataclasses import fields
+
 import pytest
 
 from sdtui.app import SdTui
@@ -56,7 +58,11 @@ def test_every_setting_has_a_command_that_sets_it() -> None:
             ("Mouse: is the terminal's, to select text", "mouse", False),
             ("Frames: send whole widgets, as Textual does", "frames", "stock"),
             ("Theme: nord", "theme", "nord"),
+            ("Bell: is silent", "bell", False),
+            ("Language: 简体中文", "language", "zh_CN"),
         ]
+        chosen = {each.name for each in fields(Settings)} - {"read_only", "problems"}
+        assert {key for _english, key, _value in wanted} == chosen - {"keys", "chart"}
         for english, key, value in wanted:
             assert getattr(settings, key) != value
             _named(it.app, english).act()

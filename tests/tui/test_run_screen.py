@@ -217,24 +217,25 @@ def test_hostile_text_of_a_run_is_shown_as_text() -> None:
 # The history pane.
 def test_history_tells_the_next_checkpoint_and_the_newest_first() -> None:
     """How long until it is safe to stop is the question before each stop."""
-    with Trained("--rate", "100", "--steps", "100000", "--every", "40", "--images", "1") as live:
+    with Trained("--rate", "20", "--steps", "100000", "--every", "40", "--images", "1") as live:
         around = {"runtime": "bubblewrap", "why": "it makes the mount points"}
         write_json(live.run.launch, {"format": 1, "total_steps": 100_000, **around})
 
         async def story(console: Driven) -> None:
             await opened(console)
-            await console.until("▣        40")
-            run = console.app.view.run
-            assert run is not None
-            rows = [words for _style, words in rows_of(run, 40, 0.0)]
-            assert rows[0].startswith("next at ")
-            kept = [words for words in rows if words.startswith("▣")]
-            assert kept == sorted(kept, reverse=True)
-            assert checkpoint_interval(live.run) == 40
             pane = console.app.screen.query_one("#history", HistoryPane)
-            assert pane.every == 40
-            lines = pane.query_one(HistoryList)._rows
-            assert lines[-1] == ("faint", "bubblewrap: it makes the mount points")
+            await console.until(lambda: pane.every == checkpoint_interval(live.run) == 40)
+            made = ("faint", "bubblewrap: it makes the mount points")
+            await console.until(lambda: pane.query_one(HistoryList)._rows[-1:] == [made])
+            await console.until(r"▣        ")  # in sight, though it moves down with each one more
+            await console.until(lambda: len(of(console)) > 2)
+            assert of(console)[0].startswith("next at ")
+            kept = [words for words in of(console) if words.startswith("▣")]
+            assert kept == sorted(kept, reverse=True)
+
+        def of(console: Driven) -> list[str]:
+            run = console.app.view.run
+            return [] if run is None else [words for _style, words in rows_of(run, 40, 0.0)]
 
         drive(story, (100, 30))
 

@@ -18,6 +18,7 @@ from sdcore.errors import UsageError
 from sdcore.runs.paths import RunDir
 from sdtui.form.checker import Checker
 from sdtui.screens.help import HelpScreen
+from sdtui.widgets.chart_body import ChartBody
 from sdtui.widgets.welcome import Host
 from support.console import Driven, assert_snapshot, drive
 from support.fake_runs import T0, exit_record, make_run, metric
@@ -87,14 +88,22 @@ def _run() -> RunDir:
 
 
 async def _still(it: Driven) -> None:
-    """Wait until nothing changes any more: readers and pictures come one after the other."""
+    """Wait until nothing changes any more: readers and pictures come one after the other.
+
+    What a chart spans goes by what it showed before, so it forgets that first.
+    """
+    for chart in it.app.screen.query(ChartBody):
+        chart.forget_range()
+        chart.draw()
     before, same = "", 0
     end = time.monotonic() + 60
-    while same < 6 and time.monotonic() < end:
+    while same < 6:
         await it.pilot.pause(0.1)
+        assert time.monotonic() < end, "the screen goes on changing"
+        works = any(not worker.is_finished for worker in it.app.workers)
         text = it.text()
-        same = same + 1 if text == before and not it.app._notifications else 0
-        before = text
+        still = text == before and not (works or it.app._notifications or it.app._newest)
+        before, same = text, same + 1 if still else 0
 
 
 def _taken(it: Driven, name: str) -> None:

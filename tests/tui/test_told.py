@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdtui import language, told
+from sdtui.sentences import ALL, SOURCES
 
 ROOT = Path(__file__).parents[2]
 # What the form, the dialogs and a run's own records show of the core.
@@ -50,9 +51,14 @@ def test_sentences_of_the_core_are_known_again() -> None:
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 pieces.add(node.value)
     everything = "\n".join(pieces)
-    for template in told.SOURCES:
+    for template in SOURCES:
         for _name, words in _split(template):
             assert words in everything, template
+
+
+def test_each_sentence_stands_in_one_place() -> None:
+    """Of two that are the same one is mended, and the other is told."""
+    assert sorted(ALL) == sorted(set(ALL))
 
 
 def test_every_reason_that_the_console_shows_can_be_told_in_chinese() -> None:
@@ -118,7 +124,7 @@ def _split(template: str) -> Iterator[tuple[str | None, str]]:
 
 @given(
     st.lists(
-        st.sampled_from([*told.ALL, "; ", ": ", ", ", "x", " and 3 more"]),
+        st.sampled_from([*ALL, "; ", ": ", ", ", "x", " and 3 more"]),
         min_size=1,
     )
 )

@@ -241,12 +241,14 @@ def resume(app: "SdTui", runs: Sequence[Status]) -> None:
         return
     able = [status for status in runs if status.over and status.state != "done"]
     if not able:
-        words = (
-            _("{name} is done: [run.resume_from] trains it longer")
-            if runs[0].over
-            else _("{name} is alive: only what is over is resumed")
-        )
-        _say(app, keyed(words.format(name=runs[0].name), on=app.current_mode), warn=True)
+        first = runs[0]
+        if not first.over:
+            words = _("{name} is alive: only what is over is resumed")
+        elif first.checkpoint is None:
+            words = _("{name} is done, and has no checkpoint to go on from")
+        else:
+            words = _("{name} is done: [run.resume_from] trains it longer")
+        _say(app, keyed(words.format(name=first.name), on=app.current_mode), warn=True)
         return
 
     def start(status: Status) -> None:

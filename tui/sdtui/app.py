@@ -155,7 +155,7 @@ class SdTui(Turns):
 
     def on_mount(self) -> None:
         """Take the keys as they were remapped, and the signals."""
-        self.set_keymap(dict(self.settings.keys))
+        self.set_keymap(keymap.for_textual(self.settings))
         for words in self.settings.problems:
             told = keymap.keyed(str(words))
             self.notify(told, severity="warning", title=_("Settings"), markup=False)

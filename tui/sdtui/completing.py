@@ -46,7 +46,7 @@ class _Line:
     """What the words before the last one mean to the parser."""
 
     def __init__(self, parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
-        self.parser, self.words = parser, words
+        self.parser = parser
         self.pending: argparse.Action | None = None  # an option that waits for its value
         self.given: list[argparse.Action] = []
         self.preset: str | None = None

@@ -86,7 +86,6 @@ _BOUND = {
     ),
     "folder": "cancel=escape",
     "resume": "take=enter! cancel=escape",
-    "jump": "close=escape",
     "choose": "take=enter! cancel=escape,q",
     "palette": "page_up=pageup page_down=pagedown",
 }
@@ -103,7 +102,7 @@ _TOGETHER: tuple[tuple[str, ...], ...] = (
                      ("field", "training"), ("review",))
     ),
     *((box,) for box in ("confirm", "error", "help", "findings", "settings", "save", "load",
-                         "browse", "folder", "resume", "jump", "choose", "palette")),
+                         "browse", "folder", "resume", "choose", "palette")),
 )  # fmt: skip
 _FOCUS = {"tab", "shift+tab"}  # Textual's own
 _KEY = re.compile(r"\[([a-z_]+\.[a-z_]+)\]")
@@ -135,6 +134,21 @@ def settled(settings: Settings) -> Settings:
     _given.clear()
     _given.update({id_: tuple(_split(value)) for id_, value in keys.items()})
     return replace(settings, keys=keys, problems=(*settings.problems, *wrong))
+
+
+def for_textual(settings: Settings) -> dict[str, str]:
+    """Return the keymap that Textual is given.
+
+    It takes a key away from whatever else has it when one gets another: ``new.path`` with a key
+    of its own would leave none to ``new.search``. So those are given what they have.
+    """
+    keys = dict(settings.keys)
+    for id_ in settings.keys:
+        group = id_.partition(".")[0]
+        for other, own in DEFAULTS.items():
+            if other.partition(".")[0] == group and set(own) & set(DEFAULTS[id_]):
+                keys.setdefault(other, ",".join(own))
+    return keys
 
 
 def key(id_: str, *, spelled: bool = False) -> str:

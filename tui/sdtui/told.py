@@ -10,13 +10,7 @@ from functools import lru_cache
 
 from sdcore.text import clean_line
 from sdtui.language import N_, _, language
-from sdtui.sentences import CORE
-from sdtui.sentences_joined import PUT_TOGETHER
-from sdtui.sentences_starting import STARTING, STARTING_TOGETHER
-from sdtui.sentences_training import TRAINING, TRAINING_TOGETHER
 
-SOURCES = (*CORE, *STARTING, *TRAINING)  # each stands in the core's sources, piece by piece
-ALL = (*SOURCES, *PUT_TOGETHER, *STARTING_TOGETHER, *TRAINING_TOGETHER)
 _FIELD = re.compile(r"\{(\w+)\}")
 _FILLED = re.compile(r"( ?)\{(\w+)\}( ?)")
 _MARKS = (N_("; "), N_(": "), N_(", "))
@@ -74,6 +68,8 @@ def _in_parts(text: str) -> str:
 @lru_cache(maxsize=1)
 def _templates() -> list[tuple[str, list[str]]]:
     """Return each template with the words between its fields; those that say more come first."""
+    from sdtui.sentences import ALL  # noqa: PLC0415  # not before the first picture
+
     return [
         (template, [words for words in _FIELD.split(template)[::2] if words])
         for template in sorted(ALL, key=lambda each: -len(_FIELD.sub("", each)))

@@ -1,11 +1,10 @@
 """Letters on the panes of a screen: the one that is pressed gives its pane the focus."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.events import Click, Key
 from textual.geometry import Offset
 from textual.screen import ModalScreen, Screen
@@ -74,9 +73,6 @@ class JumpScreen(ModalScreen[Widget | None]):
 
     HELP_TITLE = N_("Jump to a pane")
     DEFAULT_CSS = "JumpScreen { align: left top; }"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "close", N_("Close"), id="jump.close"),
-    ]
 
     def __init__(self, places: Sequence[Place]) -> None:
         super().__init__()
@@ -107,7 +103,3 @@ class JumpScreen(ModalScreen[Widget | None]):
         if self._size_drawn not in {None, tuple(self.size)}:
             self.dismiss(None)
         self._size_drawn = (self.size.width, self.size.height)
-
-    def action_close(self) -> None:
-        """Go back."""
-        self.dismiss(None)

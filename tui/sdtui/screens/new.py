@@ -34,6 +34,7 @@ class NewScreen(FormScreen):
     """The form, and what can be done with it."""
 
     HELP_TITLE = N_("New task")
+    FIELDS_SAY_ENTER = True  # each field does, so that the key bar need not
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+r", "create", N_("Start"), key_display="^r", id="new.create", priority=True,
                 tooltip=N_("Check the task and start it")),
@@ -81,13 +82,9 @@ class NewScreen(FormScreen):
         self._wish: tuple[TaskSpec, bool] | None = None  # what is checked, and whether to start it
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offer the way to the next problem only while there is one, and / by the part.
-
-        There are parts here and no panes, and the key that jumps loads.
-        """
-        in_mounts = self.desk.section == Mounts.NAME
-        unfit = {"jump", "search" if in_mounts else "begin_path"}
-        if action in unfit or (action == "next_problem" and not self.desk.troubles()):
+        """Offer the way to the next problem only while there is one, and / by the part."""
+        unfit = "search" if self.desk.section == Mounts.NAME else "begin_path"
+        if action == unfit or (action == "next_problem" and not self.desk.troubles()):
             return False
         return super().check_action(action, parameters)
 

@@ -29,6 +29,7 @@ _CHOICES: dict[str, dict[Any, str]] = {  # of the settings, by their values
              "fast": N_("Link: fast, four times a second")},
     "mouse": {True: N_("Mouse: works in sdtui"),
               False: N_("Mouse: is the terminal's, to select text")},
+    "bell": {True: N_("Bell: rings when a run ends"), False: N_("Bell: is silent")},
     "frames": {"changed": N_("Frames: send changed cells only"),
                "stock": N_("Frames: send whole widgets, as Textual does")},
 }  # fmt: skip

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 from rich.text import Text
-from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -64,7 +63,7 @@ class ResumeBox(ModalScreen[Going | None]):
             with Horizontal():
                 yield Static(Text(_("train up to step") + " "))
                 total = self._status.total
-                box = Input("" if total is None else str(total), type="integer", compact=True)
+                box = Input("" if total is None else str(total), restrict=r"\d*", compact=True)
                 box.cursor_blink = False
                 yield box
             yield Static("", classes="resume--wrong", markup=False)
@@ -93,10 +92,6 @@ class ResumeBox(ModalScreen[Going | None]):
         choices = self.query_one(OptionList)
         choices.highlighted = 0
         (self.query_one(Input) if self._status.state == "done" else choices).focus()
-
-    @on(OptionList.OptionSelected)
-    def _clicked(self, event: OptionList.OptionSelected) -> None:
-        event.stop()
 
     def action_take(self) -> None:
         """Close with what was chosen, if a training can come of it."""

@@ -263,6 +263,8 @@ class TasksScreen(ConsoleScreen):
 
     def offers(self, action: str) -> bool:
         """Name only what makes sense for one of the chosen runs."""
+        if action == "resume_from" and self._composed:  # what the cursor is on, not the marks
+            return actions.offered(action, self.query_one(TaskTable).current)
         if action in actions.VERBS and self._composed:
             return any(actions.offered(action, status) for status in self.chosen())
         return super().offers(action)

@@ -56,10 +56,10 @@ def _place(places: dict[str, int], active: ActiveBinding) -> int:
 
 @cache
 def _places(of: type[DOMNode]) -> dict[str, int]:
-    """Return where the bindings of a class stand, by id, before any is remapped."""
-    known = of._merged_bindings  # noqa: SLF001  # Textual offers only those of a widget, remapped
-    ids = [binding.id for _key, binding in known or ()]
-    return {id_: place for place, id_ in reversed(list(enumerate(ids))) if id_}
+    """Return where the bindings of a class and its bases stand, by id, before any is remapped."""
+    written = (own for kind in reversed(of.__mro__) for own in kind.__dict__.get("BINDINGS", ()))
+    ids = (binding.id for binding in written if isinstance(binding, Binding))
+    return {id_: place for place, id_ in enumerate(filter(None, ids))}
 
 
 class TopBar(Line):
@@ -153,11 +153,11 @@ class KeyBar(Line):
         return focused is not None and focused.check_consume_key("a", "a")
 
     def _typed(self) -> list[Binding]:
-        """Return what keys do beside typing; the form's fields say themselves what Enter does."""
+        """Return what keys do beside typing, Enter first."""
         ways = [each for each in self._visible() if not keymap.types(each.key)]
         ways = [each if len(each.key) < 2 else self._named(each) for each in ways]
         escape = self.screen.active_bindings.get("escape")
-        if escape is None or getattr(self.screen, "MODE", "") == "new":
+        if escape is None or getattr(self.screen, "FIELDS_SAY_ENTER", False):
             return ways
         end = [] if any(each.key == "escape" for each in ways) else [self._named(escape.binding)]
         return [Binding("enter", "submit", N_("Done"), key_display="enter"), *end, *ways]

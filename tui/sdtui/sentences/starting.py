@@ -1,7 +1,4 @@
-"""The core's sentences about starting, finding and removing runs, and about presets.
-
-See ``sentences``.
-"""
+"""The core's sentences about starting, finding and removing runs, and about presets."""
 
 from sdtui.language import N_
 

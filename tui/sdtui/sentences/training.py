@@ -1,7 +1,4 @@
-"""The trainer's sentences: what it chose, what it warns of, and why it ended.
-
-See ``sentences``.
-"""
+"""The trainer's sentences: what it chose, what it warns of, and why it ended."""
 
 from sdtui.language import N_
 
@@ -210,12 +207,6 @@ TRAINING = (
        "quick_gelu and gelu"), N_("choose another optimizer"), N_("leave the flag out"),
     N_("it is a flag of LoRA, and without --train_lora the whole U-Net is trained"),
     N_("add --train_lora, or start -m sdcore.train.lora, which sets it"),
-    N_("{file} is there, but the package tensorboard is not, so it is not read; install it "
-       "beside sdtui: pip install tensorboard"),
-    N_("the steps in train.log start over, and those of the whole run are not printed; no more "
-       "are read. Print global_step, or give a pattern in [metrics]"),
-    N_("train.log has losses without the step they belong to, so there is no curve. Print step=N "
-       "loss=X, or give a pattern in [metrics]"),
     N_("the pattern in [metrics] took over {n} s for one line and is not used any more; write it "
        "with fewer repeats"),
 )  # fmt: skip

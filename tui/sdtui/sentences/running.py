@@ -1,8 +1,4 @@
-"""The core's sentences, as templates: what ``told`` knows again.
-
-A field called ``n`` stands for a number, ``token`` for what has no blank in it, every other for
-any text; what it stands for may be a sentence of the core in its turn.
-"""
+"""The core's sentences about runs: how they are doing, how they end, and on what they run."""
 
 from sdtui.language import N_
 
@@ -105,7 +101,7 @@ CORE = (
     N_("give one of them another target"),
     N_("mount them side by side, for example below /mnt"),
     N_("write a time_limit that is longer than grace_s"), N_("remove it from cluster.extra"),
-    N_("leave gpu.processes out"), N_("write for example {example}"),
+    N_("leave gpu.processes out"),
     N_("extra: {option} cannot be used: {why}"), N_("holds a NUL"),
     N_("bash runs {command} for {n} s at most"),
     N_("time_limit {time} leaves no time to train: saving begins grace_s = {n} seconds "

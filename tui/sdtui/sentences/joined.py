@@ -1,6 +1,6 @@
 """Sentences that are put together of several by the core, or are those of the libraries beneath it.
 
-The driver's and pydantic's; the fields are those of ``sentences``.
+Those are the driver's and pydantic's.
 """
 
 from sdtui.language import N_

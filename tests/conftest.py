@@ -1,9 +1,13 @@
 """What every test can count on: a state folder of its own and none of the user's settings."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
+
+# Under nohup every process of a test would be deaf to a lost terminal.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -141,10 +141,12 @@ class Console:
     def nothing_left(self, seconds: float = 8.0) -> None:
         """Assert that no process is left and no run holds its lock."""
         end = time.monotonic() + seconds
-        while (left := self.processes()) and time.monotonic() < end:
+        while (left := (self.processes(), self._held())) != ([], []) and time.monotonic() < end:
             time.sleep(0.05)
-        assert not left, f"still alive: {left}"
-        assert not [run.id for run in self.runs() if locks.is_held(run.lock)]
+        assert left == ([], []), f"still alive: {left[0]}; still held: {left[1]}"
+
+    def _held(self) -> list[str]:
+        return [run.id for run in self.runs() if locks.is_held(run.lock)]
 
 
 def procs_of(mark: bytes) -> list[int]:

@@ -1,10 +1,13 @@
 """Runs beside each other."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdcore.runs.paths import RunDir
 from sdcore.task.platform_env import PLATFORM_ENV
 from sdtui.screens.compare_params import differences, flat
+from sdtui.screens.run import RunScreen
 from support.console import SIZES, Driven, drive
 from support.fake_runs import exit_record, make_run, metric
 from support.pictures import draw_step
@@ -117,19 +120,29 @@ def test_new_samples_come_while_runs_are_compared() -> None:
     drive(story)
 
 
-def test_a_run_screen_composed_meanwhile_takes_nothing_from_the_comparison() -> None:
+def test_a_run_screen_composed_meanwhile_takes_nothing_from_the_comparison(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """It lays its own curves over its run: those that are compared went away after some seconds."""
     runs = [
         make_run(f"2026010{n}-000000-r{n}", exit=exit_record(), metrics=[metric(1)]) for n in (1, 2)
     ]
+
+    begun = []
+    begin = RunScreen._begin
+
+    def begins(screen: RunScreen, run: RunDir) -> None:
+        begin(screen, run)
+        begun.append(run.id)
+
+    monkeypatch.setattr(RunScreen, "_begin", begins)
 
     async def story(console: Driven) -> None:
         await console.press("home", "space", "space", "7")
         await console.until(lambda: [i for i, _c in console.app.view.overlays] == [runs[0].id])
         await console.until(lambda: console.app.view.run is not None)
         console.app.compose_ahead(["run"], typed=0.0)
-        ahead = console.app._screen_stacks["run"][0]
-        await console.until(lambda: getattr(ahead, "_shown", None) == runs[1].id)
+        await console.until(lambda: runs[1].id in begun)
         await console.pilot.pause(0.6)
         assert [i for i, _c in console.app.view.overlays] == [runs[0].id]
         await console.press("3")

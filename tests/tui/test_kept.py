@@ -1,6 +1,9 @@
 """What was chosen on a screen is still so when another language builds it anew."""
 
+import asyncio
+
 import pytest
+from textual.await_complete import AwaitComplete
 
 from sdtui.widgets.chart import LossChart
 from support.console import Driven, drive
@@ -40,6 +43,38 @@ def test_the_run_screen_is_as_it_was_left(from_mode: str) -> None:
         await it.until(lambda: (chart.view, chart.state, chart._cursor) == before)
 
     drive(story, (100, 30))
+
+
+def test_a_screen_composed_ahead_may_come_amid_a_change_of_language() -> None:
+    """The clock that composes screens found one away for a moment, and ended the console."""
+    make_run(exit=exit_record(), metrics=[metric(1)])
+    troubles: list[BaseException] = []
+
+    async def story(it: Driven) -> None:
+        remove = it.app.remove_mode
+        it.app.go("run")
+        await it.until("train_loss")
+
+        def compose(mode: str) -> None:
+            try:
+                it.app.compose_ahead([mode], 0.0)
+            except BaseException as error:  # noqa: BLE001  # the loop would only log it
+                troubles.append(error)
+
+        def removing(mode: str) -> AwaitComplete:
+            removed = remove(mode)
+            asyncio.get_running_loop().call_soon(compose, mode)
+            return removed
+
+        it.app.remove_mode = removing  # type: ignore[method-assign]
+        it.app.change_settings(language="zh_CN")
+        await it.until("任务")
+        for key, words in (("1", "筛选"), ("2", "描述"), ("3", "train_loss")):
+            await it.press(key)
+            await it.until(words)
+
+    drive(story, (140, 40))
+    assert troubles == []
 
 
 def test_another_run_begins_with_all_of_its_curve() -> None:

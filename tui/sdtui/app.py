@@ -367,8 +367,9 @@ class SdTui(Turns):
             if isinstance(screen, ConsoleScreen):
                 screen.redraw()
         for mode in [mode for mode in self.MODES if mode != self.current_mode]:
-            await self.remove_mode(mode)
-            self.add_mode(mode, self.MODES[mode])
+            removed = self.remove_mode(mode)
+            self.add_mode(mode, self.MODES[mode])  # before a key, or our own clock, asks for it
+            await removed
 
     def action_redraw(self) -> None:
         """Draw everything anew: another program may have written over the screen."""

@@ -43,6 +43,10 @@ for step in range(100000):
     time.sleep(0.1)
 """
 KEYS = {"t, another metric": "t", "4 and 3, to the log and back": "43", "?, the help and away": "?"}
+FIRST = [  # what is opened, its key, and what shows that it is there
+    ("a run", "\r", "train_loss"), ("the form", "2", "Description"),
+    ("the settings", ",", "What is sent"),
+]  # fmt: skip
 LIVE = ("--name", "bench", "--steps", "150000", "--rate", "10", "--every", "500")
 QUIET = subprocess.DEVNULL
 Rows = list[tuple[str, str, str]]
@@ -59,7 +63,7 @@ def main() -> int:
         # Both applications compiled, as an installation leaves them.
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         rows: Rows = []
-        for measure in (first_picture, wire, keys, long_run, long_log, following):
+        for measure in (first_picture, first_keys, wire, keys, long_run, long_log, following):
             shutil.rmtree(f"{folder}/home", ignore_errors=True)  # each begins with its own runs
             rows += (found := measure(args))
             print(*found, sep="\n", file=sys.stderr)
@@ -93,6 +97,30 @@ def first_picture(args: argparse.Namespace) -> Rows:
     ratio = statistics.median(ours) / statistics.median(empty)
     told = f"{statistics.median(ours):.2f} s / {statistics.median(empty):.2f} s = {ratio:.2f}"
     return [("first picture with 30 runs, against an empty Textual application", told, "1.3")]
+
+
+def first_keys(args: argparse.Namespace) -> Rows:
+    """Time from the first key that opens a screen to that screen, soon after the start and later.
+
+    While nobody types, the console loads and composes screens ahead.
+    """
+    make_run("20260806-070640-short", exit=exit_record(), metrics=[metric(n) for n in range(99)])
+    rows = []
+    for name, key, text in FIRST:
+        medians = []
+        for idle in (1, 15):
+            times = []
+            for _ in range(2 if args.quick else 5):
+                with PtyConsole(140, 40) as it:
+                    it.until("short")
+                    time.sleep(idle)
+                    it.text()
+                    begun = time.monotonic()
+                    it.press(key)
+                    times.append(_came(it, lambda it=it, text=text: text in it.drawn()) - begun)
+            medians.append(f"{statistics.median(times):.2f} s after {idle} s")
+        rows.append((f"first key: {name}", ", ".join(medians), ""))
+    return rows
 
 
 def wire(args: argparse.Namespace) -> Rows:
@@ -161,12 +189,18 @@ def _answer(it: PtyConsole, key: str) -> float:
     before = shown()
     begun = time.monotonic()
     it.press(key)
-    while time.monotonic() - begun < 5:
+    return _came(it, lambda: shown() != before) - begun
+
+
+def _came(it: PtyConsole, there: Callable[[], bool]) -> float:
+    """Return when the bytes came that made the screen be so."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
         came = it.draw()
         if came is None:
             time.sleep(0.001)
-        elif shown() != before:
-            return came - begun
+        elif there():
+            return came
     raise TimeoutError(it.text())
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-# Under nohup every process of a test would be deaf to a lost terminal.
+# Under nohup, or behind a shell's &, every process of a test would be deaf to these.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

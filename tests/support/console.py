@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from textual import _wait
 from textual.pilot import Pilot
@@ -27,6 +28,14 @@ class Driven:
 
     def __init__(self, app: SdTui, pilot: "Pilot[object]") -> None:
         self.app, self.pilot = app, pilot
+        self._said: list[str] = []  # since the last key: a message may be gone before one looks
+        notify = app.notify
+
+        def say(message: str, **more: Any) -> None:
+            self._said.append(message)
+            notify(message, **more)
+
+        app.notify = say  # type: ignore[method-assign]
 
     def lines(self) -> list[str]:
         """Return the screen as text, one string a row, without the blanks at line ends."""
@@ -39,6 +48,7 @@ class Driven:
 
     async def press(self, *keys: str) -> None:
         """Press keys and let the console answer."""
+        self._said.clear()
         await self.pilot.press(*keys)
         await self.pilot.pause()
 
@@ -58,7 +68,11 @@ class Driven:
     async def told(self, words: str, seconds: float = 15.0) -> None:
         """Wait until a person is told something; messages are not drawn in tests."""
         await self.until(
-            lambda: any(words in note.message for note in self.app._notifications), seconds
+            lambda: any(
+                words in each
+                for each in (*self._said, *(note.message for note in self.app._notifications))
+            ),
+            seconds,
         )
 
 

@@ -95,7 +95,7 @@ def test_show_tells_how_the_command_at_the_end_fared(
 ) -> None:
     """A message that never came is asked about; a damaged record must not end the asking."""
     run = make_run("20260802-120000-a", exit=exit_record())
-    run.hook.write_text(json.dumps(record))
+    run.hook.write_text(json.dumps(record | {"attempt": 1}))
     run.hook_log.write_text("sent\n")
     assert cli.main(["show", "a"]) == 0
     text = capsys.readouterr().out
@@ -104,6 +104,9 @@ def test_show_tells_how_the_command_at_the_end_fared(
     assert str(run.hook_log) in text
     assert cli.main(["show", "a", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["hook"]["state"] == record["state"]
+    run.hook.write_text(json.dumps(record | {"attempt": 2}))
+    assert cli.main(["show", "a"]) == 0
+    assert words not in capsys.readouterr().out, "of another attempt"
 
 
 def make_golden() -> None:

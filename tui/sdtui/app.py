@@ -216,8 +216,7 @@ class SdTui(Turns):
 
     def on_sd_tui_troubled(self, message: "SdTui.Troubled") -> None:
         """Tell what could not be read; the next look may do better."""
-        title = _("A run cannot be read")
-        self.notify(message.words, severity="error", title=title, markup=False)
+        self.notify(message.words, severity="error", title=_("A run cannot be read"), markup=False)
 
     def on_sd_tui_not_kept(self, message: "SdTui.NotKept") -> None:
         """Tell that a setting will be gone when the console is left."""
@@ -367,9 +366,9 @@ class SdTui(Turns):
             if isinstance(screen, ConsoleScreen):
                 screen.redraw()
         for mode in [mode for mode in self.MODES if mode != self.current_mode]:
-            removed = self.remove_mode(mode)
+            gone = self.remove_mode(mode)
             self.add_mode(mode, self.MODES[mode])  # before a key, or our own clock, asks for it
-            await removed
+            await gone
 
     def action_redraw(self) -> None:
         """Draw everything anew: another program may have written over the screen."""

@@ -69,6 +69,10 @@ def test_asyncio_without_ssl_leaves_ssl_to_who_wants_it() -> None:
     ("arguments", "words"),
     [
         (["--nonsense"], "unrecognized arguments: --nonsense"),
+        (["--rum", "demo"], "did you mean --run?"),
+        (["--run=demo", "--detatch"], "did you mean --detach?"),
+        (["ls", "--jsn"], "did you mean --json? `sdtui ls --help`"),
+        (["resum", "last"], "did you mean resume?"),
         (["dance"], "invalid choice: 'dance'"),
         (["run", "demo"], "did you mean `sdtui --run demo`?"),
         (["--set", "a=b"], "--set needs --run PRESET or a command"),

@@ -1,8 +1,10 @@
 """The command line in full: every command, its arguments and their help."""
 
 import argparse
-from collections.abc import Callable
-from typing import NoReturn
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 from sdcore import __version__
 from sdcore.text import clean_line
@@ -16,10 +18,33 @@ rebooted), 130/143 interrupted, not saved
 
 
 class _Parser(argparse.ArgumentParser):
-    """Shows a wrong argument in a line and points to the help, instead of the whole usage."""
+    """Shows a wrong argument in a line, with the nearest right one, instead of the whole usage."""
+
+    def parse_known_args(  # type: ignore[override]  # of its overloads ours is the general one
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """Judge the first word itself: argparse takes what follows a wrong option for a command."""
+        words = list(sys.argv[1:] if args is None else args)
+        first = words[0].partition("=")[0] if words else ""
+        if len(first) > 2 and first.startswith("--") and first not in self._option_string_actions:
+            self.error(f"unrecognized arguments: {first}")
+        return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"sdtui: {clean_line(message)}\n  remedy: run `{self.prog} --help`\n")
+        wrong, right = "", list[str]()
+        if found := re.fullmatch(r"unrecognized arguments: (\S+).*", message, re.DOTALL):
+            wrong, right = found[1], list(self._option_string_actions)
+        elif found := re.fullmatch(r".*invalid choice: '(.*)' \(choose from (.*)\)", message):
+            wrong, right = found[1], re.findall(r"'([^']+)'", found[2])
+        import difflib  # noqa: PLC0415  # rare
+
+        near = difflib.get_close_matches(wrong, right, n=1)
+        step = (
+            f"did you mean {near[0]}? `{self.prog} --help` shows all"
+            if near
+            else (f"run `{self.prog} --help`")
+        )
+        self.exit(2, f"sdtui: {clean_line(message)}\n  remedy: {step}\n")
 
 
 def build_parser() -> argparse.ArgumentParser:

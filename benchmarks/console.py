@@ -1,6 +1,6 @@
 """What the console costs: bytes, time to the first picture, answers to keys, CPU and memory.
 
-    python benchmarks/console.py [--quick] [--wandb PATH] [--markdown]
+    python benchmarks/console.py [--quick] [--only NAME ...] [--wandb PATH]
 
 Every figure is read outside the program, at its pseudo-terminal or in ``/proc``. What is compared
 with something else is measured beside it in the same minutes, because these machines are noisy:
@@ -57,14 +57,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a minute instead of a quarter hour")
     parser.add_argument("--wandb", metavar="PATH", help="measure W&B LEET beside us with this")
+    measures = (first_picture, first_keys, wire, keys, long_run, long_log, following)
+    names = [measure.__name__ for measure in measures]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME",
+                        help=", ".join(names))  # fmt: skip
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"SDTUI_HOME": f"{folder}/home", "XDG_CONFIG_HOME": f"{folder}/config"}
         # Both applications compiled, as an installation leaves them.
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         rows: Rows = []
-        for measure in (first_picture, first_keys, wire, keys, long_run, long_log, following):
-            shutil.rmtree(f"{folder}/home", ignore_errors=True)  # each begins with its own runs
+        for measure in (each for each in measures if each.__name__ in args.only):
+            for kept in ("home", "config"):  # each begins with its own runs, and looks as at first
+                shutil.rmtree(f"{folder}/{kept}", ignore_errors=True)
             rows += (found := measure(args))
             print(*found, sep="\n", file=sys.stderr)
         if args.wandb:

@@ -76,6 +76,10 @@ class RunDir:
             return datetime.fromtimestamp(0, UTC)
         return local.astimezone(UTC)
 
+    def inside(self, path: str | None) -> Path | None:
+        """Make a path of a record absolute; one that is absolute lies outside the run."""
+        return None if path is None else self.root / path
+
     # Records: replaced whole.
     @property
     def task(self) -> Path:

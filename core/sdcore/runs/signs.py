@@ -1,4 +1,4 @@
-"""What the files of a run tell by being there, and by when they were last written."""
+"""What the files of a run tell besides its state: its length, its checkpoints, its last sign."""
 
 from pathlib import Path
 
@@ -38,8 +38,3 @@ def _modified(path: Path) -> float | None:
         return path.stat().st_mtime
     except OSError:
         return None
-
-
-def inside(run: RunDir, path: str | None) -> Path | None:
-    """Make a path of a record absolute; one that is absolute lies outside the run."""
-    return None if path is None else run.root / path

@@ -20,7 +20,7 @@ from sdcore.runs import jobs, locks
 from sdcore.runs.fields import Fields, read_fields
 from sdcore.runs.files import last_records
 from sdcore.runs.paths import FORMAT, RunDir, step_of
-from sdcore.runs.signs import inside, last_sign, newest_checkpoints, silent_since, total_steps
+from sdcore.runs.signs import last_sign, newest_checkpoints, silent_since, total_steps
 from sdcore.runs.spans import age, boot_id, eta, span
 
 State = Literal[
@@ -194,8 +194,8 @@ def _finished(run: RunDir, ended: Fields) -> Status:
         cause=ended.text("cause"),
         code=ended.whole("code"),
         signal_name=ended.text("signal_name"),
-        checkpoint=inside(run, ended.raw("checkpoint")),
-        pipeline=inside(run, ended.raw("pipeline")),
+        checkpoint=run.inside(ended.raw("checkpoint")),
+        pipeline=run.inside(ended.raw("pipeline")),
         peak_gpu_memory=ended.whole("peak_gpu_memory"),
         peak_rss=ended.whole("peak_rss"),
         last_lines=ended.texts("last_lines"),
@@ -361,7 +361,7 @@ def _with_progress(run: RunDir, status: Status, now: float | None = None) -> Sta
     last = (mine or [Fields(None)])[-1]
     rank = read_fields(run.rank(0)) or Fields(None)
     total = last.whole("total") or total_steps(run, rank)
-    checkpoint = inside(run, rank.raw("checkpoint")) or next(newest_checkpoints(run), None)
+    checkpoint = run.inside(rank.raw("checkpoint")) or next(newest_checkpoints(run), None)
     step = last.whole("step")
     if step is None and rank.whole("attempt") in {None, status.attempt}:
         step = rank.whole("step")

@@ -238,8 +238,28 @@ def test_a_screen_is_composed_behind_the_one_in_front_and_is_whole_when_it_is_sh
 
 def test_nothing_is_composed_while_somebody_types() -> None:
     async def story(it: Driven) -> None:
-        it.app.compose_ahead(["log"], typed=time.monotonic())
-        assert "log" not in it.app._screen_stacks
+        assert not it.app.compose_ahead(["compare"], typed=time.monotonic())
+        assert "compare" not in it.app._screen_stacks
+
+    drive(story)
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_the_form_is_loaded_ahead_unless_a_run_is_followed(opened: bool) -> None:
+    """It is a sixth of what the console takes, and who follows a run may never need it."""
+    make_run(exit=exit_record(), metrics=[metric(1)])
+
+    async def story(it: Driven) -> None:
+        if opened:
+            it.app.open_run(it.app.view.runs[0].id)  # type: ignore[index]
+        for _look in range(40):
+            it.app._typed = 0.0
+            it.app._look_round()
+            await it.pilot.pause(0.05)
+            if {"run", "log", "gpu", "images", "new"} <= set(it.app._screen_stacks):
+                break
+        assert {"run", "log", "gpu", "images"} <= set(it.app._screen_stacks)
+        assert ("new" in it.app._screen_stacks) is not opened
 
     drive(story)
 

@@ -23,6 +23,7 @@ from sdcore.errors import SdError
 from sdcore.runs.paths import RunDir
 from sdcore.runs.status import LIVE
 from sdtui import keymap, language
+from sdtui.ahead import OF_A_RUN, look_ahead
 from sdtui.bell import Ends, tell_ends
 from sdtui.language import N_, _
 from sdtui.live.hub import Hub, Listener
@@ -41,11 +42,6 @@ _STYLES = Path(__file__).parent / "styles"
 _LATER_STYLES = ("new", "run", "log", "gpu", "images", "compare")
 _KEEP_S = 2.0  # that leaving waits for settings to be written
 _ANSWER_S = 0.08  # that a key gets to be answered, before what is new is drawn
-_NEEDS_RUN = ("run", "log", "gpu", "images")
-_AHEAD = [
-    f"sdtui.{name}" for name in ("screens.run", "screens.new", "screens.log", "screens.gpu",
-                                 "screens.images", "widgets.chart", "widgets.samples_pane")
-]  # fmt: skip
 
 
 def _screen(mode: str) -> Callable[[], Screen[Any]]:
@@ -244,8 +240,7 @@ class SdTui(Turns):
 
     def _look_round(self) -> None:
         self._draw_bars()
-        if self.view.runs is not None and self.import_ahead(_AHEAD):
-            self.compose_ahead((*(_NEEDS_RUN if self.view.runs else ()), "new"), self._typed)
+        look_ahead(self, self._typed)
         if self._tidier is not None:
             self._tidier.tidy(self._typed)
 
@@ -263,7 +258,7 @@ class SdTui(Turns):
     # Going from screen to screen.
     def go(self, mode: str) -> None:
         """Show a screen; those of one run show the open run, else the newest that lives."""
-        if mode in _NEEDS_RUN and self.hub_run is None:
+        if mode in OF_A_RUN and self.hub_run is None:
             runs = self.view.runs or ()
             live = [status for status in runs if status.state in LIVE]
             if not runs:

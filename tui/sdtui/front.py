@@ -25,10 +25,10 @@ class Front(Wire):
 
     _held: ExitStack | None = None  # the batch of a screen that is not drawn yet
     _styled_for = ""  # the theme the styles were parsed for
-    _imports: threading.Thread | None = None
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        self._imports: dict[tuple[str, ...], threading.Thread] = {}
         self._screens_styled: WeakKeyDictionary[Screen[Any], str] = WeakKeyDictionary()
 
     def delay_update(self, delay: float = _HOLD_S) -> None:
@@ -63,7 +63,7 @@ class Front(Wire):
                 self.stylesheet.update(screen, animate=animate)
                 screen.refresh(layout=True)
 
-    def import_ahead(self, modules: Iterable[str]) -> bool:
+    def import_ahead(self, modules: tuple[str, ...]) -> bool:
         """Import modules in a thread, so that the first key that needs them does not wait for it.
 
         Returns:
@@ -77,12 +77,12 @@ class Front(Wire):
                 except Exception:  # noqa: BLE001  # the screen that needs it raises it again
                     return
 
-        if self._imports is None:
-            self._imports = threading.Thread(target=work, name="imports", daemon=True)
-            self._imports.start()
-        return not self._imports.is_alive()
+        if modules not in self._imports:
+            self._imports[modules] = threading.Thread(target=work, name="imports", daemon=True)
+            self._imports[modules].start()
+        return not self._imports[modules].is_alive()
 
-    def compose_ahead(self, modes: Iterable[str], typed: float) -> None:
+    def compose_ahead(self, modes: Iterable[str], typed: float) -> bool:
         """Compose one screen that was not shown yet behind the one in front, while nobody types.
 
         A key that shows it then waits a third as long.
@@ -90,6 +90,9 @@ class Front(Wire):
         Args:
             modes: Of these screens the first.
             typed: When the last key was pressed, on the monotonic clock.
+
+        Returns:
+            Whether all of them were there already.
         """
         mode = next((each for each in modes if each not in self._screen_stacks), None)
         # Not while it is left: Textual goes through the screens then, and one more would end it.
@@ -98,3 +101,4 @@ class Front(Wire):
             screen = self._screen_stacks[mode][0]
             screen.post_message(ScreenSuspend())
             self._screens_styled[screen] = self.theme
+        return mode is None

@@ -134,18 +134,18 @@ def test_a_search_counts_goes_round_and_can_be_taken_back() -> None:
         await it.type("STEP=1.3 ")
         await it.until("0 found")
         await it.press("escape")
-        assert view.choices.query is None
+        await it.until(lambda: view.choices.query is None)
         await it.until(lambda: "following" in title(it))
         await it.press("slash")
         await it.type("step=1.3 ")
         await it.until("/step=1.3  10 of 10")
         await it.press("enter", "n")
         await it.until("1 of 10")
-        assert "step=103 " in it.text()
+        await it.until("step=103 ")
         await it.press("N")
         await it.until("10 of 10")
         await it.press("escape")
-        assert "found" not in title(it)
+        await it.until(lambda: "found" not in title(it))
         await it.press("slash", "(")
         await it.until("this cannot be searched")
 
@@ -382,7 +382,7 @@ def test_a_pattern_without_end_keeps_no_key_waiting_and_the_search_ends() -> Non
         await it.press("enter")
         for _ in range(20):
             await it.press("up")
-        await it.told("its pattern takes too long")
+        await it.told("its pattern takes too long", 60)
         assert view.choices.query is None
         await it.press("slash")
         await it.type(r"step=\d+ loss=0.\d+$")

@@ -128,14 +128,16 @@ def test_a_run_that_makes_room_for_another_job_saves_and_comes_back(
 
 def test_a_requeue_that_nobody_can_be_asked_about_is_no_end(slurm: Slurm, tmp_path: Path) -> None:
     """A controller that hangs just then does not say whether it was a scancel."""
-    command = 'trap "exit 7" TERM; echo "begun $SDTUI_ATTEMPT"; while :; do sleep 0.1; done'
+    go = tmp_path / "go"
+    leave = f"echo told; until [ -e {go} ]; do sleep 0.1; done; exit 7"
+    command = f'trap "{leave}" TERM; echo "begun $SDTUI_ATTEMPT"; while :; do sleep 0.1; done'
     run = Run.submit(slurm, write_task(tmp_path, command=command))
     supervisor = run.supervisor()
     slurm.until(lambda: run.dir.log.exists() and "begun 1" in run.dir.log.read_text())
-    os.kill(supervisor, signal.SIGSTOP)
     slurm.run("scontrol", "requeue", run.job)
+    slurm.until(lambda: "told" in run.dir.log.read_text())
     with slurm.hanging("slurmctld"):
-        os.kill(supervisor, signal.SIGCONT)
+        go.touch()
         slurm.until(run.dir.earlier_exit(1).exists)
         os.kill(supervisor, signal.SIGKILL)  # as Slurm does, while it still asks
         status = run.until_state("queued")

@@ -152,6 +152,22 @@ def test_a_search_counts_goes_round_and_can_be_taken_back() -> None:
     drive(story)
 
 
+def test_a_slow_hand_finds_what_a_quick_one_finds() -> None:
+    """The first letters lead somewhere already, and from there the next ones went on."""
+    logged(log_lines(400))
+
+    async def story(it: Driven) -> None:
+        await opened(it)
+        await it.press("slash")
+        for words, found in (("step=10", "11 of 11"), ("1 ", "1 of 1")):
+            await it.type(words)
+            await it.until(found)
+        await it.press("backspace", "backspace", "backspace")
+        await it.until("/step=1 111 of 111")
+
+    drive(story)
+
+
 def test_levels_and_ranks_are_filtered_by_one_key() -> None:
     """The one error among ten thousand lines is what one came for."""
     logged(log_lines(3000) + b"DEBUG x\n" + TRACE + log_lines(3000))

@@ -155,17 +155,22 @@ class LogKeys(Widget):
         view.post_message(view.Changed())
 
     # Searching.
-    def search(self, query: Query | None, *, jump: bool) -> None:
-        """Search for something else, or for nothing; ``jump`` goes to the nearest match."""
+    def search(self, query: Query | None, begun: int | None = None, *, jump: bool = False) -> None:
+        """Search for something else, or for nothing.
+
+        Args:
+            query: What for.
+            begun: The place in the file that was looked at; None while the end is followed.
+            jump: Go to the match nearest to there.
+        """
         view = self._view
         view.choices.query, view.hit = query, None
         if view.feed is not None:
             view.search_anew()
             if query is not None and jump:
                 # While the end is followed the newest match is meant, else the next one.
-                at, only = view.choices.at, view.choices.only
-                start = view.facts.size if at is None else at - 1
-                view.feed.jump(query, only, start, up=at is None)
+                start = view.facts.size if begun is None else begun - 1
+                view.feed.jump(query, view.choices.only, start, up=begun is None)
         view.draw()
         view.refresh_bindings()
 
@@ -187,7 +192,7 @@ class LogKeys(Widget):
             view.mark = view.cursor = None
             view.draw()
         else:
-            self.search(None, jump=False)
+            self.search(None)
         view.refresh_bindings()
 
     # Marking and copying.

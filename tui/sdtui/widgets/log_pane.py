@@ -141,7 +141,8 @@ class LogPane(Pane):
         query, at = self._before if message.left else (message.query, view.choices.at)
         now = view.choices.query
         if (query.text if query else None) != (now.text if now else None):
-            view.search(query, jump=not message.left)
+            # From where the typing began: its first letters have led elsewhere meanwhile.
+            view.search(query, self._before[1], jump=not message.left)
         if at != view.choices.at:  # the typing led away from there
             view.choices.at = at
             view.follow() if at is None else view.forget()

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from textual import events
 
-from sdcore.runs.paths import RunDir
 from sdtui.copying import copied_file
 from sdtui.live.log_levels import Level
 from sdtui.settings import Settings
@@ -15,6 +14,7 @@ from sdtui.widgets.log_pane import LogPane, pager
 from sdtui.widgets.log_view import LogView
 from support.console import SIZES, Driven, assert_snapshot, drive
 from support.fake_runs import exit_record, make_run
+from support.logs import log_lines, logged, opened, title
 
 HOSTILE = (
     b"  ERROR  \xe5\x9b\xbe\xe5\x83\x8f \xf0\x9f\x8e\x89 \x1b]52;c;aGVsbG8=\x07\x1b[2J\x1b[31mred "
@@ -23,29 +23,6 @@ HOSTILE = (
 TRACE = (
     b'[rank1]: Traceback (most recent call last):\n[rank1]:   File "x.py"\n[rank1]: ValueError: x\n'
 )
-
-
-def log_lines(count: int, first: int = 0) -> bytes:
-    return b"".join(
-        b"14:02:%02d - INFO - sdcore.train - step=%d loss=0.%04d\n" % (i % 60, i, i * 7919 % 10_000)
-        for i in range(first, first + count)
-    )
-
-
-def logged(content: bytes, **more: Any) -> RunDir:
-    return make_run(log=content, exit=exit_record(), **more)
-
-
-async def opened(it: Driven) -> LogView:
-    await it.press("4")
-    view = it.app.screen.query_one(LogView)
-    await it.until(lambda: view.window.whole and view.facts.counted)
-    assert it.app.focused is view
-    return view
-
-
-def title(it: Driven) -> str:
-    return it.lines()[2]
 
 
 def rows(it: Driven) -> list[str]:
@@ -120,50 +97,6 @@ def test_a_progress_bar_changes_one_line_and_a_new_line_is_drawn_once() -> None:
         assert view._serial == serial
         assert view._drawn == drawn
         assert view._strips is strips
-
-    drive(story)
-
-
-def test_a_search_counts_goes_round_and_can_be_taken_back() -> None:
-    """Where one is among how many is what makes a search of a long log bearable."""
-    logged(log_lines(400))
-
-    async def story(it: Driven) -> None:
-        view = await opened(it)
-        await it.press("slash")
-        await it.type("STEP=1.3 ")
-        await it.until("0 found")
-        await it.press("escape")
-        await it.until(lambda: view.choices.query is None)
-        await it.until(lambda: "following" in title(it))
-        await it.press("slash")
-        await it.type("step=1.3 ")
-        await it.until("/step=1.3  10 of 10")
-        await it.press("enter", "n")
-        await it.until("1 of 10")
-        await it.until("step=103 ")
-        await it.press("N")
-        await it.until("10 of 10")
-        await it.press("escape")
-        await it.until(lambda: "found" not in title(it))
-        await it.press("slash", "(")
-        await it.until("this cannot be searched")
-
-    drive(story)
-
-
-def test_a_slow_hand_finds_what_a_quick_one_finds() -> None:
-    """The first letters lead somewhere already, and from there the next ones went on."""
-    logged(log_lines(400))
-
-    async def story(it: Driven) -> None:
-        await opened(it)
-        await it.press("slash")
-        for words, found in (("step=10", "11 of 11"), ("1 ", "1 of 1")):
-            await it.type(words)
-            await it.until(found)
-        await it.press("backspace", "backspace", "backspace")
-        await it.until("/step=1 111 of 111")
 
     drive(story)
 
@@ -383,28 +316,5 @@ def test_the_pane_shows_no_run_and_then_one(home: Path) -> None:
         await it.press("1", "4")
         assert view.feed is not None
         await it.until("step=2 ")
-
-    drive(story)
-
-
-def test_a_pattern_without_end_keeps_no_key_waiting_and_the_search_ends() -> None:
-    """One slip in a pattern, one long line, and a training would run on with nobody watching."""
-    logged(log_lines(300) + b"a" * 60 + b"b\n" + log_lines(30))
-
-    async def story(it: Driven) -> None:
-        view = await opened(it)
-        await it.press("slash")
-        await it.type("(a|a)*$")
-        await it.press("enter")
-        for _ in range(20):
-            await it.press("up")
-        await it.told("its pattern takes too long", 60)
-        assert view.choices.query is None
-        await it.press("slash")
-        await it.type(r"step=\d+ loss=0.\d+$")
-        await it.press("enter")
-        await it.until("330")
-        line = next(row.text for row in view.window.rows if "loss" in row.text)
-        await it.until(lambda: bool(view.choices.query and view.choices.query.spans(line)))
 
     drive(story)

@@ -35,15 +35,13 @@ class _Parser(argparse.ArgumentParser):
         if found := re.fullmatch(r"unrecognized arguments: (\S+).*", message, re.DOTALL):
             wrong, right = found[1], list(self._option_string_actions)
         elif found := re.fullmatch(r".*invalid choice: '(.*)' \(choose from (.*)\)", message):
-            wrong, right = found[1], re.findall(r"'([^']+)'", found[2])
+            wrong, right = found[1], [word.strip("'") for word in found[2].split(", ")]
         import difflib  # noqa: PLC0415  # rare
 
         near = difflib.get_close_matches(wrong, right, n=1)
-        step = (
-            f"did you mean {near[0]}? `{self.prog} --help` shows all"
-            if near
-            else (f"run `{self.prog} --help`")
-        )
+        step = f"run `{self.prog} --help`"
+        if near:
+            step = f"did you mean {near[0]}? `{self.prog} --help` shows all"
         self.exit(2, f"sdtui: {clean_line(message)}\n  remedy: {step}\n")
 
 

@@ -38,6 +38,9 @@ D, I, W, E = Level.DEBUG, Level.INFO, Level.WARNING, Level.ERROR  # noqa: E741
         ("loss=0.1 errors=0", I),
         ("INFO - 3 ERRORS were mended", I),
         ("100%|██████████| 10/10 [00:01<00:00,  9.9it/s]", I),
+        ("ınfo: without a dot", I),
+        ("İNFO: with one", I),
+        ("ERROR ınfo: x", E),
         ("", I),
     ],
 )

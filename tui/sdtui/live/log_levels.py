@@ -53,7 +53,10 @@ _RANK = re.compile(
 
 def level_of(line: str) -> Level:
     """Return the gravity that ``line`` itself tells."""
-    text = _RANK_PREFIX.sub("", line[:_HEAD])
+    text = _head(line)
+    small = text.lower()
+    if not any(word in small for word in _TOLD_BY):  # most lines: progress
+        return Level.INFO
     if text.startswith(TRACEBACK) or _RAISED.match(text) or _CRASHED.match(text):
         return Level.ERROR
     if match := _GLOG.match(text):
@@ -64,6 +67,11 @@ def level_of(line: str) -> Level:
     return Level.WARNING if _WARNED.search(text) else Level.INFO
 
 
+def _head(line: str) -> str:
+    """Return what may tell a level: the begin of the line, without the rank before it."""
+    return _RANK_PREFIX.sub("", line[:_HEAD]) if line.startswith("[") else line[:_HEAD]
+
+
 _RANK_PREFIX = re.compile(r"^\[(?:rank|Rank|RANK|default|trainer|worker)[ _:=-]?\d{1,4}\]:?\s?")
 
 
@@ -72,12 +80,16 @@ def _named(match: "re.Match[str]") -> str | None:
     if capital and not capital.isupper():
         return None  # "an error in …" is prose
     word = capital or match["given"] or match["first"]
-    return word if word in {word.upper(), word.lower(), word.capitalize()} else None
+    # In Unicode other letters, a Turkish ı for one, are the same but for their case.
+    regular = word.isascii() and word in {word.upper(), word.lower(), word.capitalize()}
+    return word if regular else None
 
 
 def rank_of(line: str) -> int | None:
     """Return the rank that ``line`` names as its writer."""
-    match = _RANK.search(line[:_HEAD])
+    head = line[:_HEAD]
+    small = head.lower()
+    match = _RANK.search(head) if any(word in small for word in _RANKED_BY) else None
     return int(next(found for found in match.groups() if found)) if match else None
 
 
@@ -90,7 +102,7 @@ class Levels:
     def of(self, line: str) -> tuple[Level, int | None]:
         """Return the level and the rank of the next line."""
         rank, own = rank_of(line), level_of(line)
-        text = _RANK_PREFIX.sub("", line[:_HEAD])
+        text = _head(line)
         if text.startswith(TRACEBACK):
             self._open.add(rank)
             return Level.ERROR, rank
@@ -108,3 +120,5 @@ GRAVE = (
     b"fault", b"killed", b"abort", b"terminate called", b".py:", b".cpp:",
 )  # fmt: skip
 RANKED = (b"rank", b"default", b"trainer", b"worker")
+_TOLD_BY = ("debug", "trace", *(word.decode() for word in GRAVE))
+_RANKED_BY = tuple(word.decode() for word in RANKED)

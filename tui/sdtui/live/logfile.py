@@ -13,18 +13,20 @@ import errno
 import os
 import stat
 from collections import OrderedDict
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from sdcore.runs.logs import LONGEST_END, TRACEBACK, LauncherEnds, Mask, shown_line
+from sdcore.text import last_overwrite
 from sdtui.live.log_cells import LONGEST, settle
 from sdtui.live.log_levels import Level, Levels
 
 PAGE = 1 << 16  # bytes
 _KEPT = 24  # pages, about 650 lines each
 _TRACEBACK = TRACEBACK.encode()
-_STEERING = bytes({*range(0x20), 0x7F} - {0x0A, 0x09})  # controls that clean() takes out
+# Controls that clean() takes out; a line is cut at its ``\r`` before.
+_STEERING = bytes({*range(0x20), 0x7F} - {0x0A, 0x09, 0x0D})
 
 
 class Row(NamedTuple):
@@ -56,6 +58,12 @@ class _Placed(str):
         return placed
 
 
+@lru_cache(maxsize=1024)
+def _alone(line: str) -> tuple[Level, int | None]:
+    """Return level and rank of a line with no traceback near it; it is drawn again and again."""
+    return Levels().of(line)
+
+
 class Page:
     """The rows that end in one page, and what stands before them where that tells their level."""
 
@@ -69,7 +77,7 @@ class Page:
     def row(self, index: int) -> Row:
         """Return one row."""
         if self._before is None:
-            level, rank = Levels().of(self.texts[index])
+            level, rank = _alone(self.texts[index])
         else:
             level, rank = self._in_order[index]
         return Row(self.ats[index], self.texts[index], level, rank)
@@ -212,8 +220,11 @@ class LogFile:
         whole = b"\n".join(lines)
         if whole.isascii() and len(whole.translate(None, _STEERING)) == len(whole):
             # Nothing to take out but secrets, and none of those reaches over a line end.
-            texts = self.mask(whole.decode("ascii")).split("\n")
-            if "\t" in whole.decode("ascii") or any(len(text) > LONGEST for text in texts):
+            text = whole.decode("ascii")
+            if "\r" in text:
+                text = "\n".join(map(last_overwrite, text.split("\n")))
+            texts = self.mask(text).split("\n")
+            if "\t" in text or any(len(text) > LONGEST for text in texts):
                 return [settle(text) for text in texts]
             return texts
         return [settle(shown_line(line, self.mask)) for line in lines]

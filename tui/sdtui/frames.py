@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from rich.cells import split_graphemes
 from rich.color import ColorSystem
+from rich.style import Style
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.strip import Strip
 
@@ -42,22 +43,43 @@ def _graphemes(text: str) -> tuple[tuple[str, int], ...]:
     return tuple((text[start:end], width) for start, end, width in spans)
 
 
-def cells_of(strip: Strip, colors: ColorSystem) -> Iterator[Cell]:
-    """Yield the cells of a strip, as many as it is wide."""
+class _Cells(dict[str, Cell]):
+    """The cells of one pen by their text. Equal cells are one object, which is compared fast."""
+
+    def __init__(self, pen: Pen) -> None:
+        super().__init__({" ": Cell(" ", blank_pen(pen))})
+        self._pen = pen
+
+    def __missing__(self, sign: str) -> Cell:
+        cell = self[sign] = Cell(sign, self._pen)
+        return cell
+
+
+@lru_cache(maxsize=1024)
+def _cells_with(style: Style | None, colors: ColorSystem) -> _Cells:
+    return _cells_of_pen(pen_of(style, colors))
+
+
+@lru_cache(maxsize=1024)
+def _cells_of_pen(pen: Pen) -> _Cells:
+    return _Cells(pen)
+
+
+def cells_of(strip: Strip, colors: ColorSystem) -> Row:
+    """Return the cells of a strip, as many as it is wide."""
+    row: Row = []
     for text, style, control in strip:
         if control:
             continue
-        pen = pen_of(style, colors)
-        blank = Cell(" ", blank_pen(pen))
+        cells = _cells_with(style, colors)
         if _NARROW.issuperset(text):
-            for sign in text:
-                yield blank if sign == " " else Cell(sign, pen)
+            row += map(cells.__getitem__, text)
             continue
         for sign, width in _graphemes(text):
             if width:
-                yield blank if sign == " " else Cell(sign, pen)
-            for _ in range(width - 1):
-                yield Cell("", pen)
+                row.append(cells[sign])
+                row += [cells[""]] * (width - 1)
+    return row
 
 
 class Frames:
@@ -128,9 +150,9 @@ class Frames:
             row = new.get(y)
             if row is None:
                 row = new[y] = list(self._rows[y])
-            for place, cell in enumerate(cells_of(strip, colors), x):
-                if 0 <= place < width:
-                    row[place] = cell
+            first = max(x, 0)
+            cells = cells_of(strip, colors)[first - x : max(width - x, 0)]
+            row[first : first + len(cells)] = cells
         return new
 
     def _move_blocks(self, changed: dict[int, Row], encoder: "_Encoder") -> None:
@@ -153,6 +175,8 @@ class Frames:
         position there.
         """
         places: dict[tuple[str, ...], int] = {}
+        if all(self._rows[y][0] is _UNKNOWN for y in range(top, end)):
+            return 0
         for y in range(top, end):
             places.setdefault(_text(self._rows[y]), y)
         votes: dict[int, int] = {}
@@ -265,17 +289,24 @@ class _Encoder:
 
     def _cells(self, y: int, begin: int, end: int, row: Row) -> None:
         self._go(y, begin)
+        out, last = self._out.append, self._pen
         for x in range(begin, end):
             cell = row[x]
             if cell is None or not cell.text:
                 continue
             if self._x != x:
                 self._go(y, x)
-            self._use_for(cell)
-            self._out.append(cell.text)
+            text, pen = cell
+            if pen is not last:  # nearly always it is the same
+                self._use_for(cell)
+                last = self._pen
+            out(text)
+            if text in _NARROW:
+                self._x = x + 1
+                continue
             wide = x + 1 < self._width and (after := row[x + 1]) is not None and not after.text
             # Terminals disagree about the width of joined characters: look where one is again.
-            self._x = -1 if len(cell.text) > 1 else x + (2 if wide else 1)
+            self._x = -1 if len(text) > 1 else x + (2 if wide else 1)
         if self._x >= self._width:
             self._x = -1
 

@@ -24,7 +24,6 @@ class Pen(NamedTuple):
 PLAIN = Pen()
 
 
-@lru_cache(maxsize=1024)
 def pen_of(style: Style | None, colors: ColorSystem) -> Pen:
     """Return how a terminal with these colours draws ``style``."""
     if style is None:

@@ -10,7 +10,6 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -18,6 +17,7 @@ from sdcore.text import clean_line, from_home
 from sdtui.form.aside import aside
 from sdtui.keymap import keyed
 from sdtui.language import N_, _, ngettext
+from sdtui.screens.over import Over
 
 _MOST = 2000  # entries shown; a folder of a million images is not chosen by reading them
 
@@ -68,7 +68,7 @@ class Filter(Input):
             self.screen.action_above()
 
 
-class Browse(ModalScreen[str | None]):
+class Browse(Over[str | None]):
     """Closes with the chosen path, or None."""
 
     HELP_TITLE = N_("Browse")

@@ -10,7 +10,6 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -23,6 +22,7 @@ from sdtui.form.paths import PathSuggester
 from sdtui.form.suitable import suited
 from sdtui.keymap import keyed
 from sdtui.language import N_, _
+from sdtui.screens.over import Over
 from sdtui.theme import GLYPHS
 from sdtui.told import told_why
 
@@ -40,7 +40,7 @@ class Choice:
     fresh_name: bool = False
 
 
-class ChoosePreset(ModalScreen[Choice | None]):
+class ChoosePreset(Over[Choice | None]):
     """Closes with what to load."""
 
     HELP_TITLE = N_("Load")

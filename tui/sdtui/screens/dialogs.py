@@ -6,17 +6,17 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from sdcore.errors import SdError
 from sdcore.text import clean
 from sdtui.keymap import keyed
 from sdtui.language import N_, _
+from sdtui.screens.over import Over
 from sdtui.told import told
 
 
-class Confirm(ModalScreen[bool]):
+class Confirm(Over[bool]):
     """Asks before something that cannot be undone; only ``y`` means yes."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -42,7 +42,7 @@ class Confirm(ModalScreen[bool]):
         self.dismiss(yes)
 
 
-class ErrorBox(ModalScreen[None]):
+class ErrorBox(Over[None]):
     """What failed, why, and what to do."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -8,12 +8,11 @@ from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
-from textual.screen import ModalScreen, Screen
-from textual.widgets import Static
+from textual.screen import Screen
 
 from sdtui.keymap import keyed
 from sdtui.language import N_, _
+from sdtui.screens.over import Over
 from sdtui.widgets.bars import offered_keys
 from sdtui.widgets.cells import fit
 from sdtui.widgets.lines import Lines
@@ -25,7 +24,7 @@ class _Row(NamedTuple):
     id: str  # by which the keys are remapped
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Over[None]):
     """Lists the keys by where they belong, nearest first."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -38,9 +37,7 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """Show the table."""
-        with Vertical(classes="dialog"):
-            yield Lines(self._lines())
-            yield Static(Text(keyed(_("[help.close] close   ↑ ↓ scroll"))), classes="dialog--keys")
+        yield Lines(self._lines(), keyed(_("[help.close] close   ↑ ↓ scroll")), classes="dialog")
 
     def _groups(self) -> dict[str, list[_Row]]:
         """Return what is listed, by the title it stands under; the nearest first."""

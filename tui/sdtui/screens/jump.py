@@ -7,11 +7,12 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.events import Click, Key
 from textual.geometry import Offset
-from textual.screen import ModalScreen, Screen
+from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
 from sdtui.language import N_
+from sdtui.screens.over import Over
 from sdtui.widgets.pane import Pane
 
 # By the id of a pane, else by the name of its class: the same letter wherever the pane stands.
@@ -68,7 +69,7 @@ class _Letter(Static):
     """
 
 
-class JumpScreen(ModalScreen[Widget | None]):
+class JumpScreen(Over[Widget | None]):
     """Lies over a screen until a key is pressed; one that is no letter only takes it away."""
 
     HELP_TITLE = N_("Jump to a pane")

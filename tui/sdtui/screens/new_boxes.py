@@ -7,7 +7,6 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from sdcore.errors import SdError
@@ -22,13 +21,14 @@ from sdtui.form.review import findings_text
 from sdtui.keymap import keyed
 from sdtui.language import N_, _, ngettext
 from sdtui.screens.dialogs import Confirm
+from sdtui.screens.over import Over
 from sdtui.told import told_why
 
 if TYPE_CHECKING:
     from sdtui.screens.new import NewScreen
 
 
-class Findings(ModalScreen[bool]):
+class Findings(Over[bool]):
     """What stands against a start; closes with yes when it shall start all the same."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -89,7 +89,7 @@ class Findings(ModalScreen[bool]):
         self.dismiss(False)
 
 
-class SaveAs(ModalScreen[Path | None]):
+class SaveAs(Over[Path | None]):
     """Asks for the file of a preset."""
 
     HELP_TITLE = N_("Save as a preset")

@@ -7,7 +7,6 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -16,6 +15,7 @@ from sdcore.runs.status import Status
 from sdtui.keymap import keyed
 from sdtui.language import N_, _
 from sdtui.live.checkpoints import Checkpoint
+from sdtui.screens.over import Over
 
 
 class Going(NamedTuple):
@@ -30,7 +30,7 @@ class Going(NamedTuple):
     total: int | None
 
 
-class ResumeBox(ModalScreen[Going | None]):
+class ResumeBox(Over[Going | None]):
     """Asks for a checkpoint and a length; what stands there at first is the plain resume."""
 
     HELP_TITLE = N_("Resume")

@@ -10,7 +10,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.widgets import Input, SelectionList, Static
 from textual.widgets.selection_list import Selection
@@ -21,6 +20,7 @@ from sdtui.form.paths import PathSuggester
 from sdtui.keymap import keyed
 from sdtui.language import N_, _
 from sdtui.live.hub import MOST_OVERLAYS
+from sdtui.screens.over import Over
 from sdtui.theme import GLYPHS
 
 
@@ -39,7 +39,7 @@ class Ticks(SelectionList[str]):
         return Strip([*row, *line])
 
 
-class ChooseRuns(ModalScreen[tuple[str, ...] | None]):
+class ChooseRuns(Over[tuple[str, ...] | None]):
     """A list of runs to tick, up to as many as can be told apart."""
 
     HELP_TITLE = N_("Choose runs")
@@ -95,7 +95,7 @@ def _line(run: Status) -> Text:
     return text
 
 
-class AskFolder(ModalScreen[str | None]):
+class AskFolder(Over[str | None]):
     """One folder, typed."""
 
     HELP_TITLE = N_("Choose a folder")

@@ -6,11 +6,11 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Grid, VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Label, Select, Static
 
 from sdtui.keymap import keyed
 from sdtui.language import LANGUAGES, N_, _
+from sdtui.screens.over import Over
 from sdtui.settings import CHOICES, settings_file
 from sdtui.theme import in_order
 
@@ -36,7 +36,7 @@ _LABELS = {
 _EXAMPLE = '    [console.keys]\n    "run.stop" = "S"'  # TOML, the same in every language
 
 
-class SettingsScreen(ModalScreen[None]):
+class SettingsScreen(Over[None]):
     """Theme, language, link; where they are kept."""
 
     HELP_TITLE = N_("Settings")

@@ -17,6 +17,7 @@ from sdcore.task.train_spec import TrainSpec
 from sdcore.text import clean_line
 from sdcore.train import checkpoint, finding, hub, listing, quiet, reference
 from sdcore.train.arguments import Arguments
+from sdcore.train.hiding import hidden
 from sdcore.train.outcome import RankRecord, StopEarly
 from sdcore.train.places import Places
 from sdcore.train.precision import Precision, choose
@@ -95,7 +96,10 @@ def run(arguments: Arguments, places: Places, record: RankRecord, stop: StopFlag
     report = Report(places, leads=world.leads)
     job = _settle(arguments, places, record, stop, world, report)
     job.check_stop()
-    from sdcore.train import building  # noqa: PLC0415 - diffusers: 3 s; wrong data must not cost it
+    # Where diffusers finds bitsandbytes it loads it, and torch's compiler with it: 2 s, for a way
+    # to quantize that we do not go. Its 8-bit AdamW is imported by ``optimizing``.
+    with hidden("bitsandbytes"):
+        from sdcore.train import building  # noqa: PLC0415 - 3 s that wrong data must not cost
 
     quiet.set_loggers()
     done = building.train(job)

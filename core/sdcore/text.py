@@ -7,7 +7,6 @@ turns a name around. Measured with Textual 8.2.8, ten of eleven widgets pass the
 
 import os
 import re
-import shlex
 
 # CSI, OSC/DCS/SOS/PM/APC strings up to their end, and two-byte escapes; then single controls.
 _ESCAPES = re.compile(
@@ -47,6 +46,8 @@ def shell_word(word: str) -> str:
     What a terminal must not get, or a line cannot hold, is written as bytes in ``$'…'``.
     """
     if clean_line(word, len(word) + 1) == word:
+        import shlex  # noqa: PLC0415  # rare
+
         return shlex.quote(word)
     written = "".join(_escaped(sign) for sign in word)
     return f"$'{written}'"

@@ -59,7 +59,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Several:
     eight = _facts(host_of_eight)
     found = [
         eight, _facts(host_of_mig), _facts(lambda second: [busy(0, second)], host=_host()),
-        Facts(GpuView(), RUNNING), Facts(GpuView(host=_host()), replace(RUNNING, gpus=())),
+        Facts(GpuView(), RUNNING), Facts(GpuView(host=_host()), RUNNING._replace(gpus=())),
         Facts(replace(eight.view, unavailable=Unavailable("stalled", "x")), RUNNING),
     ]  # fmt: skip
     patch.undo()
@@ -143,7 +143,7 @@ def test_a_driver_that_does_not_answer_is_told_with_the_last_reading() -> None:
 
 def test_a_run_that_is_over_tells_when_it_was_read_and_its_peak() -> None:
     """The last figures of a finished run must not be taken for the present."""
-    over = replace(RUNNING, state="done", peak_gpu_memory=62 * GIB)
+    over = RUNNING._replace(state="done", peak_gpu_memory=62 * GIB)
     text = _text(_facts(host_of_eight, status=over), 78, 20)
     assert "last reading 2026-" in text
     assert "peak 62.0G" in text
@@ -176,7 +176,7 @@ def test_own_processes_are_marked_and_a_namespace_is_told() -> None:
 
 def test_without_a_gpu_it_says_so_and_shows_what_trains() -> None:
     """An empty pane would look like a fault of the console."""
-    facts = Facts(GpuView(host=_host()), replace(RUNNING, gpus=()))
+    facts = Facts(GpuView(host=_host()), RUNNING._replace(gpus=()))
     text = _text(facts, 40, 12)
     assert "no GPU here: NVML not found" in text
     assert "training on the CPU" in text

@@ -105,6 +105,8 @@ STATUSES = st.builds(
     loss=st.one_of(st.none(), st.floats()),
     step=st.one_of(st.none(), st.integers(0, 9)),
     total=st.one_of(st.none(), st.integers(0, 9)),
+    checkpoint=st.none(),
+    pipeline=st.none(),
 )
 
 

@@ -1,7 +1,6 @@
 """The console's words for states, spans, losses and events."""
 
 import math
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -83,7 +82,7 @@ def test_caching_tells_its_pace_and_what_is_left() -> None:
 
     assert phrases.phase_words(status) == "caching 4,000 of 10,000 images  50/s  2m 00s"
     assert words.phase_words(status) == "caching: 4,000 of 10,000 images  50 images/s  ETA 2m 00s"
-    assert phrases.phase_words(replace(status, phase_per_s=None)).endswith("10,000 images")
+    assert phrases.phase_words(status._replace(phase_per_s=None)).endswith("10,000 images")
 
 
 def test_buckets_are_listed_the_fullest_first() -> None:
@@ -106,8 +105,8 @@ def test_a_time_says_which_attempt_it_is_of() -> None:
     once = Status(RUN, "x", "done", elapsed=42.0)
 
     assert phrases.elapsed_words(once) == "42s"
-    assert phrases.elapsed_words(replace(once, attempt=3)) == "42s in attempt 3"
-    assert phrases.elapsed_words(replace(once, attempt=3, elapsed=None)) == phrases.UNKNOWN
+    assert phrases.elapsed_words(once._replace(attempt=3)) == "42s in attempt 3"
+    assert phrases.elapsed_words(once._replace(attempt=3, elapsed=None)) == phrases.UNKNOWN
     resumed = exit_record(attempt=3, started=0.0, ended=42.0)
     run = make_run(RUN, exit=resumed)
     assert closing_lines(run, read_status(run), Mask())[0].startswith("done after 42s in attempt 3")

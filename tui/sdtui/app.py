@@ -39,7 +39,7 @@ from sdtui.wire import METER, CountingDriver
 
 _HOME = "tasks"
 _STYLES = Path(__file__).parent / "styles"
-_LATER_STYLES = ("new", "run", "log", "gpu", "images", "compare")
+_LATER_STYLES = ("boxes", "new", "run", "log", "gpu", "images", "compare")
 _KEEP_S = 2.0  # that leaving waits for settings to be written
 _ANSWER_S = 0.08  # that a key gets to be answered, before what is new is drawn
 

@@ -5,25 +5,29 @@ once. What stands at class level (key bindings, titles) is marked with ``N_`` an
 ``_`` where it is shown.
 """
 
-import gettext as _gettext
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # loaded with the first other language
+    from gettext import NullTranslations
 
 LANGUAGES = {"en": "English", "zh_CN": "简体中文"}  # each told in itself
 LOCALE = Path(__file__).with_name("locale")
 
-_current: _gettext.NullTranslations = _gettext.NullTranslations()
+_current: "NullTranslations | None" = None  # English
 _name = "en"
 
 
 def _(text: str) -> str:
     """Return ``text`` in the language of the console."""
-    return _current.gettext(text) if text else ""  # gettext answers "" with its own header
+    # gettext would answer "" with its own header.
+    return _current.gettext(text) if _current and text else text
 
 
 def ngettext(one: str, many: str, number: int) -> str:
     """Return the form that goes with ``number``, in the language of the console."""
-    return _current.ngettext(one, many, number)
+    return _current.ngettext(one, many, number) if _current else one if number == 1 else many
 
 
 def N_(text: str) -> str:  # noqa: N802  # gettext's own name for it
@@ -40,11 +44,11 @@ def use(name: str) -> None:
     """Speak ``name`` from now on; ``auto`` is the language of the environment."""
     global _current, _name  # noqa: PLW0603  # the one place that holds the language
     _name = from_environment() if name == "auto" else name if name in LANGUAGES else "en"
-    _current = (
-        _gettext.NullTranslations()
-        if _name == "en"
-        else _gettext.translation("sdtui", LOCALE, [_name], fallback=True)
-    )
+    _current = None
+    if _name != "en":
+        from gettext import translation  # noqa: PLC0415  # see above
+
+        _current = translation("sdtui", LOCALE, [_name], fallback=True)
 
 
 def from_environment() -> str:

@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Protocol, TextIO
 
 from sdcore import units
@@ -200,7 +199,7 @@ class BarDisplay:
         counted = not training and status.phase_total is not None
         done = status.phase_done if counted else status.step
         total = status.phase_total if counted else status.total
-        phase = words.phase_words(replace(status, phase_total=None))
+        phase = words.phase_words(status._replace(phase_total=None))
         if status.state != "running":
             phase = words.state_words(status) if status.state == "queued" else status.state
         if (next_rung := words.next_rung(status)) is not None:

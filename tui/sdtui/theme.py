@@ -5,7 +5,10 @@ colour-blind themes take their hues from Okabe and Ito's palette (https://jfly.u
 """
 
 from collections.abc import Iterable
+from typing import Any
 
+from rich.style import Style
+from textual.app import App
 from textual.theme import Theme
 
 from sdcore.runs.status import State
@@ -106,10 +109,9 @@ THEMES = (
 )
 
 
-def state_rules(widget: str, part: str) -> str:
-    """Return the style rules that give the component classes of a widget the states' colours."""
-    rules = (f"& > .{part}--{state} {{ color: $state-{state}; }}" for state in GLYPHS)
-    return "\n".join([f"{widget} {{", *rules, "}"])
+def state_style(app: App[Any], state: State) -> Style:
+    """Return what a run's state is drawn with in the theme in use."""
+    return Style.parse(app.theme_variables[f"state-{state}"])
 
 
 def in_order(names: Iterable[str]) -> list[str]:

@@ -11,9 +11,8 @@ with it.
 import os
 import socket
 import time
-from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sdcore.errors import ExitCode
 from sdcore.runs import jobs, locks
@@ -39,8 +38,7 @@ _LOCK_UNREADABLE = "its lock cannot be read, so how it is doing is not known"
 _QUIET_S, _QUIET_STEPS = 60.0, 20  # without a step for both, steps have stopped coming
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """All that is known of one run at one moment. Text is clean, so it may go to a screen.
 
     Attributes:
@@ -120,7 +118,7 @@ class Status:
 
     def to_record(self) -> dict[str, Any]:
         """Return plain data for JSON; paths are absolute strings."""
-        record = {field.name: getattr(self, field.name) for field in fields(self)}
+        record = self._asdict()
         return {key: str(v) if isinstance(v, Path) else v for key, v in record.items()}
 
 
@@ -137,7 +135,7 @@ def read_status(run: RunDir, now: float | None = None) -> Status:
         return status
     # A job that waits again has none; of one that ends Slurm names fewer and fewer.
     nodes = status.nodes if status.state == "queued" else allocation.text("nodes") or status.nodes
-    return replace(status, job=status.job or allocation.text("job"), nodes=nodes)
+    return status._replace(job=status.job or allocation.text("job"), nodes=nodes)
 
 
 def _read(run: RunDir, now: float) -> Status:
@@ -154,7 +152,7 @@ def _read(run: RunDir, now: float) -> Status:
     if job is not None:
         return _of_job(run, job, now)
     if held is None:
-        return replace(_lost(run), reason=_LOCK_UNREADABLE, remedy=None)
+        return _lost(run)._replace(reason=_LOCK_UNREADABLE, remedy=None)
     # Between the two looks a supervisor may have written exit.json and left.
     ended = read_fields(run.exit)
     return _lost(run) if ended is None else _finished(run, ended)
@@ -244,25 +242,25 @@ def _of_job(run: RunDir, job: jobs.JobView, now: float) -> Status:
         if again is not None and job.slurm in {"COMPLETED", "FAILED"}:
             known = again.text("job")
             if known is not None and known == job.job:
-                return replace(_not_again(run, again, known), nodes=job.nodes)
+                return _not_again(run, again, known)._replace(nodes=job.nodes)
         code = ExitCode.OUT_OF_MEMORY if job.slurm == "OUT_OF_MEMORY" else ExitCode.LOST
-        lost = replace(_lost(run), reason=job.why, exit_code=int(code))
+        lost = _lost(run)._replace(reason=job.why, exit_code=int(code))
         if job.said and job.job is not None:
             remedy = f"read {run.job_log(job.job)}, then run: sdtui resume {run.id}"
-            lost = replace(lost, last_lines=job.said, remedy=remedy)
-        return replace(lost, job=job.job, nodes=job.nodes)
-    seen = replace(_living(run, now), job=job.job, nodes=job.nodes)
+            lost = lost._replace(last_lines=job.said, remedy=remedy)
+        return lost._replace(job=job.job, nodes=job.nodes)
+    seen = _living(run, now)._replace(job=job.job, nodes=job.nodes)
     leaves = again is not None and job.slurm == "COMPLETING"
     silent = job.verdict == "unknown" and (again is not None or not run.state.exists())
     if job.verdict == "queued" or leaves or silent:
         what = f"news of its job: {job.why}" if silent else jobs.STILL_ENDING if leaves else job.why
         waits = _waiting(seen, what)
-        return replace(waits, reason=jobs.LAST_KNOWN) if silent else waits
+        return waits._replace(reason=jobs.LAST_KNOWN) if silent else waits
     if job.verdict == "unknown":
-        return replace(seen, reason=f"{jobs.LAST_KNOWN}: {job.why}", eta_s=None)
+        return seen._replace(reason=f"{jobs.LAST_KNOWN}: {job.why}", eta_s=None)
     if job.verdict == "ending" or job.slurm == "COMPLETING":
-        return replace(seen, state="stopping", reason=job.why)
-    return replace(seen, reason=job.why or seen.reason)
+        return seen._replace(state="stopping", reason=job.why)
+    return seen._replace(reason=job.why or seen.reason)
 
 
 def _not_again(run: RunDir, ended: Fields, job: str) -> Status:
@@ -271,12 +269,12 @@ def _not_again(run: RunDir, ended: Fields, job: str) -> Status:
     reason = f"{ended.text('reason')}; its job did not begin again"
     reason += f": {said[-1]}" if said else ""
     known = _finished(run, ended)
-    return replace(known, reason=reason, job=job, last_lines=said or known.last_lines)
+    return known._replace(reason=reason, job=job, last_lines=said or known.last_lines)
 
 
 def _waiting(seen: Status, what: str | None) -> Status:
-    waits = replace(seen, state="queued", waiting_for=what, reason=None, gpus=(), phase=None)
-    return replace(waits, started=None, elapsed=None, eta_s=None, silent_since=None)
+    waits = seen._replace(state="queued", waiting_for=what, reason=None, gpus=(), phase=None)
+    return waits._replace(started=None, elapsed=None, eta_s=None, silent_since=None)
 
 
 def _leaving(run: RunDir, now: float) -> Status | None:
@@ -290,7 +288,7 @@ def _leaving(run: RunDir, now: float) -> Status | None:
     seen = _living(run, now)
     if state.text("phase") == "queued":
         return _waiting(seen, jobs.STILL_ENDING)
-    return replace(seen, state="stopping", attempt=seen.attempt - 1)
+    return seen._replace(state="stopping", attempt=seen.attempt - 1)
 
 
 def _between(run: RunDir) -> Fields | None:
@@ -320,8 +318,8 @@ def _lost(run: RunDir) -> Status:
     seen = _with_progress(run, lost)
     # The last sign of life stands in for the end, which nobody saw.
     end = last_sign(run)
-    return replace(
-        seen, since=end, ended=end, elapsed=span(started, end), eta_s=None,
+    return seen._replace(
+        since=end, ended=end, elapsed=span(started, end), eta_s=None,
         images_per_s=None, it_per_s=None,
     )  # fmt: skip
 
@@ -343,8 +341,7 @@ def _with_phase(run: RunDir, status: Status) -> Status:
     for record in reversed(last_records(run.events, want=200)):
         event = Fields(record)
         if event.text("kind") == "phase" and event.whole("attempt") == status.attempt:
-            return replace(
-                status,
+            return status._replace(
                 phase=event.text("phase"),
                 phase_done=event.whole("done"),
                 phase_total=event.whole("total"),
@@ -368,8 +365,7 @@ def _with_progress(run: RunDir, status: Status, now: float | None = None) -> Sta
     # Not the last one made: a resume goes on from here. While it loads, its rank says 0.
     if (step is None or (step == 0 and status.attempt > 1)) and checkpoint is not None:
         step = step_of(checkpoint)
-    seen = replace(
-        status,
+    seen = status._replace(
         step=step,
         total=total,
         loss=last.number("loss"),
@@ -394,4 +390,4 @@ def _if_quiet(status: Status, lines: list[Fields], now: float) -> Status:
         return status
     words = None if status.silent_since else f"no step for {quiet / 60:.0f} min"
     reason = status.reason or words
-    return replace(status, eta_s=None, images_per_s=None, it_per_s=None, reason=reason)
+    return status._replace(eta_s=None, images_per_s=None, it_per_s=None, reason=reason)

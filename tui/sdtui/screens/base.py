@@ -73,7 +73,8 @@ class ConsoleScreen(WireScreen):
     def whole(self) -> bool:
         """Whether all its parts are there to be drawn in: not while it comes or goes."""
         bars = (TopBar, KeyBar)  # the first part and the last
-        return self.is_attached and self.is_mounted and all(self.query(bar) for bar in bars)
+        there = self.is_attached and self.is_mounted
+        return there and None not in map(self.query_one_optional, bars)
 
     @property
     def takes_keys(self) -> bool:
@@ -119,13 +120,16 @@ class ConsoleScreen(WireScreen):
 
     def _keys_changed(self, _screen: Screen[object]) -> None:
         """Draw the key bar alone, once for all that changes at a time: the focus most often."""
-        if not self._keys_wait:
+        if not self._keys_wait and self.is_current:  # else drawn when it comes to the front
             self._keys_wait = True
             self.call_after_refresh(self._draw_keys)
 
     def _draw_keys(self) -> None:
-        self._keys_wait = False
-        for bar in self.query(KeyBar):  # none while the screen is being composed
+        waited, self._keys_wait = self._keys_wait, False
+        if not waited:
+            return  # all was drawn meanwhile
+        bar = self.query_one_optional(KeyBar)  # none while the screen is being composed
+        if bar is not None:
             bar.draw()
 
     def on_screen_resume(self) -> None:
@@ -157,8 +161,9 @@ class ConsoleScreen(WireScreen):
 
     def draw_bars(self) -> None:
         """Bring both bars up to date; they send nothing when nothing changed."""
-        if not self.query("KeyBar"):
+        if self.query_one_optional(KeyBar) is None:
             return  # the screen is being composed; ``redraw`` follows
+        self._keys_wait = False
         self.query_one(TopBar).draw(self.MODE, self.console_app.link_words())
         self.query_one(KeyBar).draw()
 

@@ -92,7 +92,7 @@ class CompareScreen(ConsoleScreen):
 
     def show(self, view: View) -> None:
         """Draw the marked runs, or how to mark some."""
-        if not (self.is_mounted and self.query("#pictures")):  # it comes or goes
+        if not (self.is_mounted and self.query_one_optional("#pictures")):  # it comes or goes
             return
         self._lay_out()
         by_id = {status.id: status for status in view.runs or ()}

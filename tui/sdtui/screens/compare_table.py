@@ -93,11 +93,12 @@ class CompareTable(Scrolled, can_focus=True):
             return self._heads(width)
         place = self._top + y - 1
         if place >= len(self._rows):
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, self.visual_style.rich_style)
         return self._line(self._rows[place], width)
 
     def _style(self, part: str) -> Style:
-        return self.rich_style + self.get_component_rich_style(f"compare--{part}", partial=True)
+        own = self.get_component_rich_style(f"compare--{part}", partial=True)
+        return self.visual_style.rich_style + own
 
     def _cell_width(self, width: int) -> int:
         return (width - _LABEL) // self._columns()
@@ -110,7 +111,7 @@ class CompareTable(Scrolled, can_focus=True):
         for place, name in enumerate(shown, self._first + 1):
             text = fit(f"{place} {name}", self._cell_width(width) - 1)
             segments += [Segment(text, self._style(f"series-{min(place, 7)}")), _BLANK]
-        return Strip(segments).adjust_cell_length(width, self.rich_style)
+        return Strip(segments).adjust_cell_length(width, self.visual_style.rich_style)
 
     def _line(self, row: Row, width: int) -> Strip:
         if row.style == "title":
@@ -120,7 +121,7 @@ class CompareTable(Scrolled, can_focus=True):
             best = row.style == "outcome" and cell.endswith("*")
             text = fit(cell, self._cell_width(width) - 1)
             segments += [Segment(text, self._style("best" if best else "cell")), _BLANK]
-        return Strip(segments).adjust_cell_length(width, self.rich_style)
+        return Strip(segments).adjust_cell_length(width, self.visual_style.rich_style)
 
     def action_scroll_by(self, rows: int) -> None:
         """Scroll down or up."""

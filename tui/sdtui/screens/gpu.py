@@ -23,6 +23,6 @@ class GpuScreen(ConsoleScreen):
 
     def show(self, view: View) -> None:
         """Draw the open run's GPUs."""
-        if view.run is not None:
-            for pane in self.query(GpuPane):  # none before it is composed
-                pane.show(view.run)
+        pane = self.query_one_optional(GpuPane)  # none before it is composed
+        if view.run is not None and pane is not None:
+            pane.show(view.run)

@@ -171,7 +171,7 @@ class ImagesScreen(ConsoleScreen):
     # --- drawing ------------------------------------------------------------------------------
 
     def _draw(self) -> None:
-        if not self.is_mounted or not self.query(ImagesGrid):
+        if not self.is_mounted or self.query_one_optional(ImagesGrid) is None:
             return
         found, grid = self._chosen, self.query_one(ImagesGrid)
         if found is None:

@@ -12,7 +12,7 @@ from sdtui.language import N_
 from sdtui.live.snapshot import RunSnapshot, View
 from sdtui.phrases import state_name
 from sdtui.screens.base import ConsoleScreen
-from sdtui.theme import GLYPHS
+from sdtui.theme import GLYPHS, state_style
 from sdtui.widgets.line import Line
 from sdtui.widgets.log_pane import LogPane
 from sdtui.widgets.log_view import LogView
@@ -22,7 +22,7 @@ class LogHead(Line):
     """Names the run, its state and how much it has logged."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
-        *(f"head--{state}" for state in GLYPHS), "head--name", "head--faint",
+        "head--name", "head--faint",
     }  # fmt: skip
 
     def draw(self, snapshot: RunSnapshot, size: int) -> None:
@@ -34,7 +34,7 @@ class LogHead(Line):
 
         text = Text(" ")
         text.append(clean_line(snapshot.run.name, 64), style=pen("name"))
-        state = pen(status.state)
+        state = state_style(self.app, status.state)
         text.append(f"  {GLYPHS[status.state]} {state_name(status.state)}", style=state)
         faint = f"  {clean_line(snapshot.run.id, 80)}"
         if size:
@@ -57,7 +57,7 @@ class LogScreen(ConsoleScreen):
 
     def show(self, view: View) -> None:
         """Draw the open run."""
-        if view.run is None or not self.query(LogPane):
+        if view.run is None or self.query_one_optional(LogPane) is None:
             return
         self.query_one(LogPane).show(view.run)
         self._draw_head()
@@ -68,5 +68,6 @@ class LogScreen(ConsoleScreen):
 
     def _draw_head(self) -> None:
         snapshot = self.console_app.view.run
-        if snapshot is not None and self.query(LogHead):
-            self.query_one(LogHead).draw(snapshot, self.query_one(LogView).facts.size)
+        head = self.query_one_optional(LogHead)
+        if snapshot is not None and head is not None:
+            head.draw(snapshot, self.query_one(LogView).facts.size)

@@ -69,6 +69,8 @@ class RunScreen(ConsoleScreen):
         self._every: int | None = None  # steps between two checkpoints
         self._around: tuple[str, str] | None = None  # runtime and reason
         self._every_of: str | None = None  # of this run
+        self._panes: tuple[Pane, ...] = ()
+        self._laid: tuple[str, str | None] | None = None  # side and largest, as they are laid out
 
     def body(self) -> ComposeResult:
         """Header, panes, and the log over the full width: full rows scroll at the least cost."""
@@ -78,21 +80,22 @@ class RunScreen(ConsoleScreen):
         from sdtui.widgets.log_pane import LogPane  # noqa: PLC0415
         from sdtui.widgets.samples_pane import SamplesPane  # noqa: PLC0415
 
+        left, chart, log = HistoryPane(id="left"), LossChart(id="chart"), LogPane(id="log")
+        sides = GpuPane(id="gpu"), HistoryPane(id="history"), SamplesPane(id="samples")
+        self._panes, self._laid = (left, chart, *sides, log), None
         yield RunHeader()
         yield Line(id="gone")
         with Horizontal(id="panes"):
-            yield HistoryPane(id="left")
-            yield LossChart(id="chart")
+            yield left
+            yield chart
             with Vertical(id="side"):
-                yield GpuPane(id="gpu")
-                yield HistoryPane(id="history")
-                yield SamplesPane(id="samples")
-        yield LogPane(id="log")
+                yield from sides
+        yield log
 
     # Drawing.
     def show(self, view: View) -> None:
         """Draw the open run."""
-        if not (self.is_mounted and self.query("#log")):  # it comes or goes
+        if not (self.is_mounted and self.query_one_optional("#log")):  # it comes or goes
             return
         self._lay_out()
         opened = self.console_app.hub_run
@@ -126,7 +129,7 @@ class RunScreen(ConsoleScreen):
 
     def _draw_panes(self, snapshot: RunSnapshot, view: View) -> None:
         """Draw the panes that are to be seen; a hidden one is drawn when it comes up."""
-        for pane in self.query(Pane):
+        for pane in self._panes:
             if not self._visible(pane):
                 continue
             if isinstance(pane, HistoryPane):
@@ -176,6 +179,10 @@ class RunScreen(ConsoleScreen):
 
     # Places.
     def _lay_out(self) -> None:
+        wished = self._side, self._largest
+        if wished == self._laid:
+            return
+        self._laid = wished
         for side in SIDES:
             self.set_class(side == self._side, f"-side-{side}")
         self.set_class(self._largest is not None, "-max")

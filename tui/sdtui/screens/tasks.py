@@ -105,7 +105,8 @@ class TasksScreen(ConsoleScreen):
     @property
     def _composed(self) -> bool:
         """Say whether there is something to draw in: not while the screen comes or goes."""
-        return self.is_mounted and bool(self.query(TaskTable)) and bool(self.query(Peek))
+        parts = map(self.query_one_optional, (TaskTable, Peek))
+        return self.is_mounted and None not in parts
 
     # Drawing.
     def show(self, view: View) -> None:

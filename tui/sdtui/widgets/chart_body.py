@@ -86,7 +86,7 @@ class ChartBody(Pane):
 
     def draw(self) -> None:
         """Bring the tracks and every cell up to date."""
-        plot = self.query_one(Plot) if self.is_mounted and self.query(Plot) else None
+        plot = self.query_one_optional(Plot) if self.is_mounted else None
         if plot is None or not plot.size.width or not plot.size.height:
             return
         self._follow()

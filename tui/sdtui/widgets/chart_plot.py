@@ -96,7 +96,7 @@ class Plot(Widget, can_focus=True):
     def render_line(self, y: int) -> Strip:
         """Return one line of cells."""
         if y >= len(self._grid.chars):
-            return Strip.blank(self.size.width, self.rich_style)
+            return Strip.blank(self.size.width, self.visual_style.rich_style)
         if y not in self._strips:
             self._strips[y] = self._strip(y)
         return self._strips[y]

@@ -72,7 +72,7 @@ class GpuLines(Widget):
 
     def render_line(self, y: int) -> Strip:
         """Return one row in the colours of the theme."""
-        base = self.rich_style
+        base = self.visual_style.rich_style
         width = self.size.width
         row = self._rows[y] if y < len(self._rows) else ()
         segments = [Segment(text, base + self._style(name)) for text, name in row if text]

@@ -131,14 +131,13 @@ class GpuPane(Pane):
         view, curve = snapshot.gpu, snapshot.curve
         facts = Facts(view, snapshot.status, _last(curve.gpu_allocated), _last(curve.gpu_peak))
         marks = (view, facts.allocated, facts.peak, snapshot.status.state, snapshot.status.gpus)
-        bodies = self.query(GpuBody)
-        if marks == self._shown or not bodies:
+        body = self.query_one_optional(GpuBody)
+        if marks == self._shown or body is None:
             return
         self._shown = marks
         names = tuple(dict.fromkeys(_short(each.name) for each in view.samples))
         self._names = (f"{len(view.samples)}", *names) if names else ()
-        for body in bodies:
-            body.show(facts)
+        body.show(facts)
         self.draw_title()
 
     def title_words(self) -> str:

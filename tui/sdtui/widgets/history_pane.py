@@ -134,7 +134,8 @@ class HistoryList(Scrolled, can_focus=True):
         self._rows: list[Row] = []
         self._lines: list[Row] = []  # the same, as they are broken at this width
         self._top = 0
-        self._drawn: dict[int, Strip] = {}
+        self._drawn: dict[int, Row] = {}
+        self._drawn_on: Style | None = None
 
     def draw(self, rows: list[Row]) -> None:
         """Show ``rows`` from where they were scrolled to."""
@@ -150,8 +151,10 @@ class HistoryList(Scrolled, can_focus=True):
 
     def _refresh_changed(self) -> None:
         self._top = max(0, min(self._top, len(self._lines) - self.size.height))
+        if self._drawn_on != self.visual_style.rich_style:  # another theme
+            self._drawn.clear()
         for y in range(self.size.height):
-            if self._drawn.get(y) != self._strip(y):
+            if self._drawn.get(y) != self._row(y):
                 self.refresh(Region(0, y, self.size.width, 1))
 
     def on_resize(self) -> None:
@@ -162,16 +165,15 @@ class HistoryList(Scrolled, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """Draw a visible line."""
-        strip = self._drawn[y] = self._strip(y)
-        return strip
-
-    def _strip(self, y: int) -> Strip:
-        place, width = self._top + y, self.size.width
-        name, words = self._lines[place] if place < len(self._lines) else ("", "")
-        style = self.rich_style
+        name, words = self._drawn[y] = self._row(y)
+        style = self._drawn_on = self.visual_style.rich_style
         if name:
             style += self.get_component_rich_style(f"history--{name}", partial=True)
-        return Strip([Segment(fit(f" {words}", width), style or Style())])
+        return Strip([Segment(fit(f" {words}", self.size.width), style)])
+
+    def _row(self, y: int) -> Row:
+        place = self._top + y
+        return self._lines[place] if place < len(self._lines) else ("", "")
 
     def action_scroll_by(self, rows: int) -> None:
         """Scroll."""

@@ -70,7 +70,7 @@ class LogPane(Pane):
     def show(self, snapshot: RunSnapshot | None) -> None:
         """Show the log of the run; it is kept up to date without further calls."""
         self._snapshot = snapshot
-        view = self.query(LogView).first() if self.query(LogView) else None
+        view = self.query_one_optional(LogView)
         if snapshot is None or view is None or view.feed is None:
             return
         view.feed.period_s = cast("SdTui", self.app).settings.period_s
@@ -96,7 +96,7 @@ class LogPane(Pane):
 
     def title_words(self) -> str:
         """Return which log it is, how it is shown, and what is searched."""
-        if not self.query(LogView):
+        if self.query_one_optional(LogView) is None:
             return ""
         choices = self.view.choices
         words = [_(SOURCES[choices.source][0]), *choices.words()]
@@ -118,7 +118,7 @@ class LogPane(Pane):
 
     def title_right(self) -> str:
         """Return how long the log is."""
-        if not self.query(LogView):
+        if self.query_one_optional(LogView) is None:
             return ""
         facts = self.view.facts
         if not self.view.window.whole and not facts.size:

@@ -364,7 +364,7 @@ class LogView(LogKeys, can_focus=True):
         return edge
 
     def _new_pens(self) -> Pens:
-        ground = self.rich_style
+        ground = self.visual_style.rich_style
 
         def pen(name: str) -> Any:
             return self.get_component_rich_style(f"log--{name}", partial=True)
@@ -386,7 +386,7 @@ class LogView(LogKeys, can_focus=True):
         """Return one line as it was painted."""
         if y < len(self._strips):
             return self._strips[y]
-        return Strip.blank(self.size.width, self.rich_style)
+        return Strip.blank(self.size.width, self.visual_style.rich_style)
 
     def on_resize(self, _event: events.Resize) -> None:
         """Lay the rows out for the new width; more of them may be in sight."""

@@ -1,8 +1,7 @@
 """What one run is, beside or beneath the list: read once a run, drawn from the list's own news."""
 
 import time
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 from rich.style import Style
@@ -18,15 +17,14 @@ from sdcore.text import clean_line
 from sdtui import phrases
 from sdtui.language import N_, _
 from sdtui.secrets import mask_of
-from sdtui.theme import GLYPHS, state_rules
+from sdtui.theme import GLYPHS, state_style
 from sdtui.widgets.line import alike
 
 _TOLD = {"model", "data", "plan"}
 _LAST_LINES = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What a run's own files tell of it beside its state; clean and without secrets.
 
     Attributes:
@@ -57,14 +55,14 @@ class Peek(Static):
     """A few lines on the run under the cursor; three lines where it lies beneath the list."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "peek--faint", "peek--label", *(f"peek--{state}" for state in GLYPHS),
+        "peek--faint", "peek--label",
     }  # fmt: skip
     DEFAULT_CSS = """
     Peek {
         & > .peek--faint { color: $faint; }
         & > .peek--label { text-style: bold; }
     }
-    """ + state_rules("Peek", "peek")
+    """
 
     def __init__(self) -> None:
         super().__init__("", markup=False)
@@ -88,8 +86,9 @@ class Peek(Static):
         return self.get_component_rich_style(f"peek--{part}", partial=True)
 
     def _head(self, status: Status) -> Text:
-        text = Text().append(f"{GLYPHS[status.state]} ", self._style(status.state))
-        text.append(phrases.state_words(status), style=self._style(status.state))
+        style = state_style(self.app, status.state)
+        text = Text().append(f"{GLYPHS[status.state]} ", style)
+        text.append(phrases.state_words(status), style=style)
         return text
 
     def _low(self, status: Status, facts: Facts) -> list[Text]:
@@ -99,7 +98,7 @@ class Peek(Static):
             head.append(f"  {reason}")
         second = Text(progress_line(status))
         remedy = phrases.remedy_words(status, "tasks")
-        third = Text(remedy, style=self._style("stopping")) if remedy else Text()
+        third = Text(remedy, style=state_style(self.app, "stopping")) if remedy else Text()
         if not remedy and facts.lines:
             third = Text("  ".join(facts.lines), style=self._style("faint"))
         return [head, second, third]

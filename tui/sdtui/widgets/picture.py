@@ -201,7 +201,7 @@ class PictureGrid(Widget):
 
     def render_line(self, y: int) -> Strip:
         """Return one row of all the pictures in it."""
-        base, plan = self.rich_style, self._shown
+        base, plan = self.visual_style.rich_style, self._shown
         if plan is None or not plan.tiles:
             return Strip.blank(self.size.width, base)
         wide, high = _box(plan)

@@ -11,7 +11,7 @@ from textual.containers import Vertical
 from sdcore.runs.status import Status
 from sdtui import phrases
 from sdtui.language import _
-from sdtui.theme import GLYPHS, state_rules
+from sdtui.theme import GLYPHS, state_style
 from sdtui.widgets.line import Line
 from sdtui.widgets.task_table import progress_bar
 
@@ -19,10 +19,7 @@ from sdtui.widgets.task_table import progress_bar
 class RunHeader(Vertical):
     """Two lines; a third with the remedy where there is one."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "header--name", "header--faint", "header--bar",
-        *(f"header--{state}" for state in GLYPHS),
-    }  # fmt: skip
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"header--name", "header--faint", "header--bar"}
     DEFAULT_CSS = """
     RunHeader {
         height: auto;
@@ -32,7 +29,7 @@ class RunHeader(Vertical):
         & > .header--faint { color: $faint; }
         & > .header--bar { color: $primary; }
     }
-    """ + state_rules("RunHeader", "header")
+    """
 
     def compose(self) -> ComposeResult:
         """Lay the lines out."""
@@ -60,7 +57,7 @@ class RunHeader(Vertical):
 
     def _first(self, status: Status, width: int) -> Text:
         """State and name at the left, the numbers at the right; the name gives way."""
-        state = self._style(status.state)
+        state = state_style(self.app, status.state)
         # Appended, not given to Text: a text's own style would be that of all that follows.
         words = f" {GLYPHS[status.state]} {phrases.state_name(status.state)}  "
         left, name = Text().append(words, state), Text().append(status.name, self._style("name"))
@@ -99,7 +96,7 @@ class RunHeader(Vertical):
                 if status.state == "stopping"
                 else phrases.reason_words(status)
             )
-            return Text(f" {words}", style=self._style(status.state))
+            return Text(f" {words}", style=state_style(self.app, status.state))
         words = self._doing(status)
         cells = width - cell_len(words) - 4
         text = Text(" ")

@@ -113,7 +113,7 @@ class SamplesPane(Pane):
     def show(self, snapshot: "RunSnapshot") -> None:
         """Draw the run's pictures as they are now."""
         marks = (snapshot.run.id, snapshot.samples, snapshot.status.over)
-        if marks == self._marks or not self.query(SamplesBody):
+        if marks == self._marks or self.query_one_optional(SamplesBody) is None:
             return
         self._marks, (self._run, self._sets, self._over) = marks, marks
         self.draw()
@@ -130,7 +130,7 @@ class SamplesPane(Pane):
 
     def draw(self) -> None:
         """Bring title, pictures and hint up to date."""
-        if not self.is_mounted or not self.query(SamplesBody):
+        if not self.is_mounted or self.query_one_optional(SamplesBody) is None:
             return
         self.draw_title()
         grid, hint = self.query_one(SamplesBody), self.query_one(".hint", Line)

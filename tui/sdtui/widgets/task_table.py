@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -17,15 +16,14 @@ from textual.strip import Strip
 from sdcore.runs.status import LIVE, State, Status
 from sdtui import phrases
 from sdtui.language import N_, _
-from sdtui.theme import GLYPHS, state_rules
+from sdtui.theme import GLYPHS, state_style
 from sdtui.widgets.cells import bar, fit
 from sdtui.widgets.scrolling import Scrolled, scroll_keys
 
 _BAR = 8  # cells of a row's progress bar
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """A column of the table.
 
     Attributes:
@@ -144,7 +142,6 @@ class TaskTable(Scrolled, can_focus=True):
     HEAD = 1
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "table--header", "table--cursor", "table--faint", "table--mark", "table--bar",
-        *(f"table--{state}" for state in GLYPHS),
     }  # fmt: skip
     DEFAULT_CSS = """
     TaskTable {
@@ -156,7 +153,7 @@ class TaskTable(Scrolled, can_focus=True):
         & > .table--mark { color: $mark; }
         & > .table--bar { color: $primary; }
     }
-    """ + state_rules("TaskTable", "table")
+    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", N_("Open"), id="table.open", tooltip=N_("Open the run")),
         Binding("space", "mark", N_("Mark"), id="table.mark",
@@ -261,7 +258,7 @@ class TaskTable(Scrolled, can_focus=True):
             return self._header(width)
         place = self._top + y - 1
         if place >= len(self.rows):
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, self.visual_style.rich_style)
         return self._row(self.rows[place], place == self.cursor, width)
 
     def _style(self, name: str) -> Style:
@@ -270,7 +267,7 @@ class TaskTable(Scrolled, can_focus=True):
         return self._styles[name]
 
     def _header(self, width: int) -> Strip:
-        style = self.rich_style + self._style("header")
+        style = self.visual_style.rich_style + self._style("header")
         sort, reverse = self._sort
         segments = [Segment(" " * _LEAD, style)]
         for column, cells in layout(width, figures=self._figures):
@@ -283,10 +280,10 @@ class TaskTable(Scrolled, can_focus=True):
         return Strip(segments).adjust_cell_length(width, style)
 
     def _row(self, status: Status, here: bool, width: int) -> Strip:
-        base = self.rich_style + (self._style("cursor") if here else Style())
+        base = self.visual_style.rich_style + (self._style("cursor") if here else Style())
         faint = base + self._style("faint")
         mark = base + self._style("mark")
-        state = base + self._style(status.state)
+        state = base + state_style(self.app, status.state)
         segments = [
             Segment(">" if here else " ", base),
             Segment("◆" if status.id in self._marked else " ", mark),

@@ -2,9 +2,14 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
+
+# A process under test finds our modules compiled, as an installation leaves them.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Under nohup, or behind a shell's &, every process of a test would be deaf to these.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -49,15 +49,17 @@ def test_a_job_of_which_nobody_knows_whether_it_was_taken_is_asked_for_later(
 ) -> None:
     """What is left for it must stay, or it begins and finds nothing to do."""
     task = write_task(tmp_path, command="exit 5", cluster={"extra": ["--begin=now+1hour"]})
-    hang = (
-        "/usr/bin/sbatch \"$@\" > /dev/null; kill -STOP {pid}; echo 'Socket timed out' >&2; exit 1"
-    )
+    hang = '/usr/bin/sbatch "$@" > /dev/null; kill -STOP {pid}; '
+    hang += f"date +%s.%N > {tmp_path}/silent; echo 'Socket timed out' >&2; exit 1"
     try:
         answer = slurm.sdtui("--run", task, env=before_sbatch(slurm, tmp_path, hang))
         assert answer.code == 3
         answer.says("whether it took the job is not known", "sdtui show")
         [run] = runs(slurm)
         assert not run.exit.exists()
+        # Looked for from now: sbatch itself may have taken longer than a submission is given.
+        silent_at = float((tmp_path / "silent").read_text())
+        assert (read_json(run.cluster) or {})["submitted"] > silent_at
     finally:
         os.kill(slurm.pids["slurmctld"], signal.SIGCONT)
     slurm.until(lambda: '"state": "queued"' in slurm.sdtui("show", run.id, "--json").out)

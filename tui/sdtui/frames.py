@@ -289,26 +289,27 @@ class _Encoder:
 
     def _cells(self, y: int, begin: int, end: int, row: Row) -> None:
         self._go(y, begin)
-        out, last = self._out.append, self._pen
+        out, place = self._out.append, self._x
+        pen, blank = self._pen, blank_pen(self._pen)
         for x in range(begin, end):
             cell = row[x]
             if cell is None or not cell.text:
                 continue
-            if self._x != x:
+            if place != x:
+                self._x = place
                 self._go(y, x)
-            text, pen = cell
-            if pen is not last:  # nearly always it is the same
+            text, wanted = cell
+            if wanted is not pen and (text != " " or wanted is not blank):  # seldom
                 self._use_for(cell)
-                last = self._pen
+                pen, blank = self._pen, blank_pen(self._pen)
             out(text)
             if text in _NARROW:
-                self._x = x + 1
+                place = x + 1
                 continue
             wide = x + 1 < self._width and (after := row[x + 1]) is not None and not after.text
             # Terminals disagree about the width of joined characters: look where one is again.
-            self._x = -1 if len(text) > 1 else x + (2 if wide else 1)
-        if self._x >= self._width:
-            self._x = -1
+            place = -1 if len(text) > 1 else x + (2 if wide else 1)
+        self._x = -1 if place >= self._width else place
 
     def _go(self, y: int, x: int) -> None:
         if self._y == y and self._x >= 0:
@@ -334,6 +335,9 @@ class _Encoder:
 
 def _runs(old: Row, new: Row) -> Iterator[tuple[int, int]]:
     """Yield (first, one past the last) of the runs that differ; near ones are joined."""
+    if not any(old) and None not in new:
+        yield 0, len(new)  # nothing of it is known, all is to be drawn
+        return
     begin, last = -1, -1
     for x, (a, b) in enumerate(zip(old, new, strict=True)):
         if a == b or b is None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
 from rich.cells import cell_len
@@ -101,7 +102,8 @@ _FIGURES = {
 }  # fmt: skip
 
 
-def layout(width: int, *, figures: bool = False) -> list[tuple[Column, int]]:
+@lru_cache(maxsize=8)  # asked for by every row
+def layout(width: int, *, figures: bool = False) -> tuple[tuple[Column, int], ...]:
     """Choose the columns that fit ``width`` cells, each with its width, in their order.
 
     Args:
@@ -124,7 +126,7 @@ def layout(width: int, *, figures: bool = False) -> list[tuple[Column, int]]:
             more = left * column.grow // parts if parts and left > 0 else 0
             more = max(0, min(more, column.most - column.width))
             placed.append((column, column.width + more))
-    return _given_to_the_last(placed, width)
+    return tuple(_given_to_the_last(placed, width))
 
 
 def _given_to_the_last(placed: list[tuple[Column, int]], width: int) -> list[tuple[Column, int]]:

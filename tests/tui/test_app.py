@@ -163,6 +163,25 @@ def test_another_theme_leaves_no_colour_of_the_old_one(run: str) -> None:
     drive(story, (140, 40))
 
 
+def test_a_theme_with_the_same_ground_leaves_no_colour_of_the_old_one_either() -> None:
+    """The colour-blind's differs in signs alone: what goes by the ground would stay as it was."""
+    plain, safe = THEMES[0].variables, THEMES[2].variables
+    run = make_run(exit=exit_record(), metrics=[metric(step) for step in range(1, 9)])
+    (run.checkpoints / "step-4").mkdir(parents=True)
+
+    async def story(it: Driven) -> None:
+        it.app.open_run(run.id)
+        await it.until("train_loss")
+        await it.until("▣")
+        gone = {*plain.values(), THEMES[0].success} - {*safe.values(), THEMES[2].success}
+        gone -= {None}
+        assert _colours(it) & gone
+        it.app.change_settings(theme=THEMES[2].name)
+        await it.until(lambda: not _colours(it) & gone)
+
+    drive(story, (140, 40))
+
+
 def test_a_screen_seen_before_is_shown_again_in_the_theme_chosen_since() -> None:
     """Only what is open is styled anew at once; the others wait until they are shown."""
     make_run("20260806-070600-r", exit=exit_record(), metrics=[metric(1)])

@@ -2,6 +2,7 @@
 
 from textual.strip import Strip
 
+from sdcore.errors import UsageError
 from sdtui.screens.help import HelpScreen
 from sdtui.screens.settings import SettingsScreen
 from sdtui.widgets.bars import TopBar
@@ -66,6 +67,41 @@ def test_what_changes_beneath_a_box_is_seen_and_boxes_may_lie_on_one_another() -
         lowest = it.app.screen_stack[0]
         lowest.query_one(TopBar).update("seen through two boxes")
         await it.until("seen through two boxes")
+
+    drive(story)
+
+
+def test_an_error_over_the_commands_leaves_both_to_be_seen() -> None:
+    """It comes by itself, whatever is in front: a setting that could not be kept, for one."""
+    make_run(exit=exit_record(), metrics=[metric(1)])
+
+    async def story(it: Driven) -> None:
+        await it.press("ctrl+p")
+        await it.until("Type what you want to do")
+        it.app.tell(UsageError("the file cannot be changed", cause="full", remedy="make room"))
+        await it.until("the file cannot be changed")
+        assert "sdtui  1 Tasks" in it.text()
+        await it.press("escape")
+        await it.until(lambda: "the file cannot be changed" not in it.text())
+
+    drive(story)
+
+
+def test_a_key_in_a_box_draws_nothing_of_the_screen_beneath() -> None:
+    """A cursor that blinks in a field would render the whole screen each time."""
+    make_run(exit=exit_record(), metrics=[metric(1)])
+
+    async def story(it: Driven) -> None:
+        await open_run(it)
+        await it.press("question_mark")
+        await it.until("chart.metric")
+        await it.pilot.pause(0.5)
+        box, looks = it.app.screen, []
+        look_through = box._look
+        box._look = lambda: looks.append(1) or look_through()
+        await it.press("down", "down")
+        await it.until(lambda: "chart.metric " not in it.text())
+        assert not looks
 
     drive(story)
 

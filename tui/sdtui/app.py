@@ -169,6 +169,9 @@ class SdTui(Turns):
         # has Textual parse every other anew.
         self.stylesheet.read_all([_STYLES / f"{name}.tcss" for name in _LATER_STYLES])
         self.stylesheet.parse()
+        for box in self.screen_stack[1:]:  # opened by a key that was typed before
+            self.stylesheet.update(box)
+            box.refresh(layout=True)
 
     async def on_unmount(self) -> None:
         """Leave no thread behind."""

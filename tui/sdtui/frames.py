@@ -33,6 +33,7 @@ _UNKNOWN: Cell | None = None
 _GAP = 4  # unchanged cells that are cheaper sent again than stepped over
 _BLANKS = 8  # at the end of a row that are cheaper erased than sent
 _BLOCK = 3  # rows; moving fewer saves nothing
+_MOST_PENS, _MOST_SIGNS = 4096, 4096  # that are kept; a picture of many colours has a pen a cell
 # Characters known to take one cell and to join with no other: no need to look them up.
 _NARROW = frozenset(map(chr, [*range(0x20, 0x7F), *range(0x2500, 0x25FD), *range(0x2800, 0x2900)]))
 
@@ -44,23 +45,28 @@ def _graphemes(text: str) -> tuple[tuple[str, int], ...]:
 
 
 class _Cells(dict[str, Cell]):
-    """The cells of one pen by their text. Equal cells are one object, which is compared fast."""
+    """The cells of one pen by their text.
+
+    Nearly always equal cells are so one object, and rows of them are compared fast.
+    """
 
     def __init__(self, pen: Pen) -> None:
         super().__init__({" ": Cell(" ", blank_pen(pen))})
         self._pen = pen
 
     def __missing__(self, sign: str) -> Cell:
-        cell = self[sign] = Cell(sign, self._pen)
+        cell = Cell(sign, self._pen)
+        if len(self) < _MOST_SIGNS:
+            self[sign] = cell
         return cell
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=_MOST_PENS)
 def _cells_with(style: Style | None, colors: ColorSystem) -> _Cells:
     return _cells_of_pen(pen_of(style, colors))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=_MOST_PENS)
 def _cells_of_pen(pen: Pen) -> _Cells:
     return _Cells(pen)
 
@@ -174,9 +180,9 @@ class Frames:
         Rows are recognised by their text without the last two columns: a pane may mark its
         position there.
         """
-        places: dict[tuple[str, ...], int] = {}
         if all(self._rows[y][0] is _UNKNOWN for y in range(top, end)):
-            return 0
+            return 0  # nothing stands there yet
+        places: dict[tuple[str, ...], int] = {}
         for y in range(top, end):
             places.setdefault(_text(self._rows[y]), y)
         votes: dict[int, int] = {}

@@ -10,7 +10,7 @@ import time
 
 _NEVER = 1_000_000_000
 _QUIET_S = 2.0  # since the last key
-_PAUSE_S = 30.0  # between two collections
+_PAUSE_S = 60.0  # between two collections
 
 
 class Tidier:

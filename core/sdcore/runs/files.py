@@ -10,11 +10,13 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import lru_cache
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 PRIVATE = 0o600
+_SHORT = 4096  # bytes of a line of which many may be kept
 
 
 def open_plain(path: Path) -> BufferedReader:
@@ -197,8 +199,16 @@ class LineTail:
                 yield record
 
 
+@lru_cache(maxsize=1024)  # the console looks at the end of every live run four times a second
+def _parsed(line: bytes) -> Any:
+    return json.loads(line)
+
+
 def last_records(path: Path, want: int = 1, window: int = 1 << 16) -> list[dict[str, Any]]:
-    """Return up to ``want`` last whole JSON lines of a stream, reading its end alone."""
+    """Return up to ``want`` last whole JSON lines of a stream, reading its end alone.
+
+    They are for reading: who asks again gets the same objects for the same lines.
+    """
     try:
         with open_plain(path) as file:
             size = file.seek(0, os.SEEK_END)
@@ -211,7 +221,7 @@ def last_records(path: Path, want: int = 1, window: int = 1 << 16) -> list[dict[
     found: list[dict[str, Any]] = []
     for line in reversed(lines):
         try:
-            record = json.loads(line)
+            record = _parsed(line) if len(line) < _SHORT else json.loads(line)
         except (ValueError, RecursionError):
             continue
         if isinstance(record, dict):

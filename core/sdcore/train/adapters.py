@@ -31,6 +31,7 @@ from sdcore.runs.paths import LORA_WEIGHTS
 from sdcore.task.train_spec import TrainSpec
 from sdcore.train.checkpoint import unpublished
 from sdcore.train.families import Family
+from sdcore.train.hiding import hidden
 from sdcore.train.parts import HostMemory, Write
 from sdcore.train.randomness import Stream, normal
 
@@ -157,7 +158,8 @@ def attach(hosts: Mapping[str, nn.Module], spec: TrainSpec, seed: int, family: F
     targets = _targets(hosts, spec, family)
     for host, model in hosts.items():
         # Its first numbers come from torch's own generator, and are replaced below.
-        with torch.random.fork_rng(devices=[]):
+        # Where peft finds bitsandbytes it loads it, as diffusers does: see ``session``.
+        with torch.random.fork_rng(devices=[]), hidden("bitsandbytes"):
             inject_adapter_in_model(_config(spec, targets[host]), model, _ADAPTER)
         for module in model.modules():
             if isinstance(module, LoraLayer):

@@ -15,4 +15,5 @@ def hidden(package: str) -> Iterator[None]:
     try:
         yield
     finally:
-        del sys.modules[package]
+        if sys.modules.get(package, package) is None:
+            del sys.modules[package]

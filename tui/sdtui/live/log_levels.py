@@ -21,7 +21,7 @@ class Level(IntEnum):
 
 LETTERS = {Level.DEBUG: "D", Level.INFO: " ", Level.WARNING: "W", Level.ERROR: "E"}
 
-_HEAD = 240  # characters in which a level may stand; further on it is the message's own words
+HEAD = 240  # characters in which a level may stand; further on it is the message's own words
 _OF_WORD = {
     "debug": Level.DEBUG, "trace": Level.DEBUG, "info": Level.INFO, "notice": Level.INFO,
     "warning": Level.WARNING, "warn": Level.WARNING, "error": Level.ERROR,
@@ -69,7 +69,7 @@ def level_of(line: str) -> Level:
 
 def _head(line: str) -> str:
     """Return what may tell a level: the begin of the line, without the rank before it."""
-    return _RANK_PREFIX.sub("", line[:_HEAD]) if line.startswith("[") else line[:_HEAD]
+    return _RANK_PREFIX.sub("", line[:HEAD]) if line.startswith("[") else line[:HEAD]
 
 
 _RANK_PREFIX = re.compile(r"^\[(?:rank|Rank|RANK|default|trainer|worker)[ _:=-]?\d{1,4}\]:?\s?")
@@ -87,7 +87,7 @@ def _named(match: "re.Match[str]") -> str | None:
 
 def rank_of(line: str) -> int | None:
     """Return the rank that ``line`` names as its writer."""
-    head = line[:_HEAD]
+    head = line[:HEAD]
     small = head.lower()
     match = _RANK.search(head) if any(word in small for word in _RANKED_BY) else None
     return int(next(found for found in match.groups() if found)) if match else None

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from sdcore.runs.logs import LONGEST_END, TRACEBACK, LauncherEnds, Mask, shown_line
 from sdcore.text import last_overwrite
 from sdtui.live.log_cells import LONGEST, settle
-from sdtui.live.log_levels import Level, Levels
+from sdtui.live.log_levels import HEAD, Level, Levels
 
 PAGE = 1 << 16  # bytes
 _KEPT = 24  # pages, about 650 lines each
@@ -59,9 +59,9 @@ class _Placed(str):
 
 
 @lru_cache(maxsize=1024)
-def _alone(line: str) -> tuple[Level, int | None]:
+def _alone(head: str) -> tuple[Level, int | None]:
     """Return level and rank of a line with no traceback near it; it is drawn again and again."""
-    return Levels().of(line)
+    return Levels().of(head)
 
 
 class Page:
@@ -77,7 +77,7 @@ class Page:
     def row(self, index: int) -> Row:
         """Return one row."""
         if self._before is None:
-            level, rank = _alone(self.texts[index])
+            level, rank = _alone(self.texts[index][:HEAD])
         else:
             level, rank = self._in_order[index]
         return Row(self.ats[index], self.texts[index], level, rank)

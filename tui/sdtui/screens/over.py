@@ -1,38 +1,59 @@
 """A box over another screen, of which the rest is still to be seen.
 
-Calls ``Compositor._render_chops`` of Textual.
+Reads the compositor of the screen beneath, which Textual keeps private.
 """
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from textual.geometry import Region
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, Screen
 from textual.strip import Strip
 
 T = TypeVar("T")
+if TYPE_CHECKING:
+    _Screen = Screen[Any]
+else:
+    _Screen = object  # Textual inherits styles from one base alone
 
 
-class Over(ModalScreen[T]):
-    """A screen that shows the one beneath it as it is.
+class SeenThrough(_Screen):
+    """A screen around whose parts the one beneath stands as it is; before Textual's own class.
 
-    Textual renders every piece of it once more, to tint it; ours is not tinted.
+    Textual renders every piece of that one once more, to tint it; ours is not tinted.
     """
 
+    _seen: tuple[Strip, ...] = ()
+
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Return lines of the screen beneath, which answer no click."""
+        """Draw the lines; those that did not change are kept, as of every widget."""
+        if self is not self.app.screen:
+            # Textual tells the screen in front alone what changed beneath it.
+            self._styles_cache.clear()
+            self._dirty_regions.add(self.size.region)
+        return super().render_lines(crop)
+
+    def render_line(self, y: int) -> Strip:
+        """Return a line of the screen beneath."""
+        if self._dirty_regions or not self._seen:
+            self._seen = self._look()
+            self._dirty_regions.clear()
+        # The screen beneath may learn later of another size of the terminal.
+        return self._seen[y] if y < len(self._seen) else Strip.blank(self.size.width)
+
+    def _look(self) -> tuple[Strip, ...]:
         stack = self.app.screen_stack
-        if self not in stack:  # it goes
-            return super().render_lines(crop)
-        beneath = stack[stack.index(self) - 1]
-        rows, whole = crop.line_range, Region(0, crop.y, self.size.width, crop.height)
-        chops = beneath._compositor._render_chops(whole, rows.__contains__)  # noqa: SLF001
-        lines = [_unlinked(Strip.join(chops[y].values())) for y in rows if y < len(chops)]
-        lines += [Strip.blank(crop.right)] * (len(rows) - len(lines))  # it is not resized yet
-        self._dirty_regions.clear()
-        return [line.crop_extend(crop.x, crop.right, None) for line in lines]
+        place = stack.index(self) if self in stack else 0  # not there: it goes
+        if not place:
+            return ()
+        lines = stack[place - 1]._compositor.render_strips()  # noqa: SLF001
+        return tuple(map(_without_actions, lines))
 
 
-def _unlinked(line: Strip) -> Strip:
+class Over(SeenThrough, ModalScreen[T]):
+    """A box."""
+
+
+def _without_actions(line: Strip) -> Strip:
     """Take out what a click would do, where there is any: it takes as long as drawing."""
-    has_meta = any(style is not None and style._meta for _text, style, _control in line)  # noqa: SLF001
-    return line.discard_meta() if has_meta else line
+    acts = any(style is not None and style._meta for _text, style, _control in line)  # noqa: SLF001
+    return line.discard_meta() if acts else line

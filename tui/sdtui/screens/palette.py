@@ -15,6 +15,7 @@ from textual.widgets import OptionList
 from sdtui.language import LANGUAGES, N_, _
 from sdtui.live.log_levels import Level
 from sdtui.phrases import state_name
+from sdtui.screens.over import SeenThrough
 from sdtui.theme import in_order
 from sdtui.widgets.bars import offered_keys
 
@@ -144,7 +145,7 @@ def _nothing() -> None:
     """Do nothing."""
 
 
-class Palette(CommandPalette):
+class Palette(SeenThrough, CommandPalette):
     """Textual's palette, whose page keys fail in a list that was not drawn since it changed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

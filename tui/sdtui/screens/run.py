@@ -70,7 +70,7 @@ class RunScreen(ConsoleScreen):
         self._around: tuple[str, str] | None = None  # runtime and reason
         self._every_of: str | None = None  # of this run
         self._panes: tuple[Pane, ...] = ()
-        self._laid: tuple[str, str | None] | None = None  # side and largest, as they are laid out
+        self._laid: tuple[str, str | None, bool] | None = None  # side, largest; whether complete
 
     def body(self) -> ComposeResult:
         """Header, panes, and the log over the full width: full rows scroll at the least cost."""
@@ -130,7 +130,7 @@ class RunScreen(ConsoleScreen):
     def _draw_panes(self, snapshot: RunSnapshot, view: View) -> None:
         """Draw the panes that are to be seen; a hidden one is drawn when it comes up."""
         for pane in self._panes:
-            if not self._visible(pane):
+            if not (pane.is_mounted and self._visible(pane)):
                 continue
             if isinstance(pane, HistoryPane):
                 pane.every, pane.surroundings = self._every, self._around
@@ -179,7 +179,8 @@ class RunScreen(ConsoleScreen):
 
     # Places.
     def _lay_out(self) -> None:
-        wished = self._side, self._largest
+        # Again, too, when what was composed anew is all there.
+        wished = self._side, self._largest, all(pane.is_mounted for pane in self._panes)
         if wished == self._laid:
             return
         self._laid = wished

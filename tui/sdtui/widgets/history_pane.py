@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -135,7 +134,6 @@ class HistoryList(Scrolled, can_focus=True):
         self._lines: list[Row] = []  # the same, as they are broken at this width
         self._top = 0
         self._drawn: dict[int, Row] = {}
-        self._drawn_on: Style | None = None
 
     def draw(self, rows: list[Row]) -> None:
         """Show ``rows`` from where they were scrolled to."""
@@ -151,11 +149,14 @@ class HistoryList(Scrolled, can_focus=True):
 
     def _refresh_changed(self) -> None:
         self._top = max(0, min(self._top, len(self._lines) - self.size.height))
-        if self._drawn_on != self.visual_style.rich_style:  # another theme
-            self._drawn.clear()
         for y in range(self.size.height):
             if self._drawn.get(y) != self._row(y):
                 self.refresh(Region(0, y, self.size.width, 1))
+
+    def notify_style_update(self) -> None:
+        """Other colours count now."""
+        super().notify_style_update()
+        self._drawn.clear()
 
     def on_resize(self) -> None:
         """Lines are cut elsewhere now."""
@@ -166,7 +167,7 @@ class HistoryList(Scrolled, can_focus=True):
     def render_line(self, y: int) -> Strip:
         """Draw a visible line."""
         name, words = self._drawn[y] = self._row(y)
-        style = self._drawn_on = self.visual_style.rich_style
+        style = self.visual_style.rich_style
         if name:
             style += self.get_component_rich_style(f"history--{name}", partial=True)
         return Strip([Segment(fit(f" {words}", self.size.width), style)])

@@ -25,7 +25,7 @@ demo: $(STAMP) ## set up and train the shipped demo on the CPU, a minute or two
 
 # Four at a time wait more than they compute. What fails so is tried once more, alone: on two shared
 # cores a test of time can lose to its neighbours, and a fault fails again.
-test: $(STAMP) ## set up and run the test suite, 20 to 25 minutes on 2 cores
+test: $(STAMP) ## set up and run the test suite, 20 to 25 minutes on 2 slow cores
 	$(BIN)/python -m pytest -n 4 --dist worksteal || { [ $$? = 1 ] \
 		&& $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 

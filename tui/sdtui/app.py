@@ -364,6 +364,8 @@ class SdTui(Turns):
             if isinstance(screen, ConsoleScreen):
                 screen.redraw()
         for mode in [mode for mode in self.MODES if mode != self.current_mode]:
+            if not self.is_running:
+                return  # it is left: Textual goes through the screens
             gone = self.remove_mode(mode)
             self.add_mode(mode, self.MODES[mode])  # before a key, or our own clock, asks for it
             await gone

@@ -74,7 +74,9 @@ class Group(Vertical):
             words += "  " + ngettext("{n} changed", "{n} changed", changed).format(n=changed)
             if more and not self.open:
                 words += _(", ") + ngettext("{n} more", "{n} more", more).format(n=more)
-        self.query_one(Act).set(words)
+        line = self.query_one_optional(Act)
+        if line is not None:  # else it goes: the search arranges from a worker
+            line.set(words)
 
 
 class Search(Input):
@@ -130,7 +132,9 @@ class Training(Section):
         super().draw()
         for group in self._groups.values():
             group.title(len(self._changed_in(group)))
-        words = self.query_one("#training-words", Static)
+        words = self.query_one_optional("#training-words", Static)
+        if words is None:
+            return  # it goes
         words.display = self.desk.draft.own_command
         if words.display:
             words.update(_("An own command counts: these settings are kept, and not used."))

@@ -2,7 +2,9 @@
 
 import importlib
 import importlib.util
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,18 @@ def test_a_package_in_use_stays_what_it_is(package: str) -> None:
     with hidden(package):
         assert importlib.import_module(package) is loaded
     assert sys.modules[package] is loaded
+
+
+def test_a_training_leaves_bitsandbytes_unloaded_where_it_does_not_use_it(
+    spawn: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    """Diffusers and peft load it where they find it, and torch's compiler with it."""
+    installed, loaded = tmp_path / "installed" / "bitsandbytes", tmp_path / "loaded"
+    installed.mkdir(parents=True)
+    (installed / "__init__.py").write_text(f"open({str(loaded)!r}, 'w').close()\n")
+
+    training = spawn("--train_lora", "--max_train_steps", "1", PYTHONPATH=str(installed.parent))
+
+    _, said = training.communicate()
+    assert training.returncode == 0, said
+    assert not loaded.exists()

@@ -274,3 +274,21 @@ def test_the_language_changes_on_open_screens() -> None:
             assert chinese not in driven.text()
 
     drive(story, settings=ENGLISH)
+
+
+def test_a_console_may_be_left_amid_a_change_of_language() -> None:
+    """Textual goes through all screens then; one made anew would end it with an error."""
+
+    async def story(it: Driven) -> None:
+        await it.press("2")
+        await it.until("Description")
+        await it.press("1")
+        before = dict(it.app._screen_stacks)
+        it.app._running = False
+        try:
+            await it.app._rebuild_screens()
+        finally:
+            it.app._running = True
+        assert it.app._screen_stacks == before
+
+    drive(story)

@@ -12,6 +12,7 @@ from sdtui.form.drafts import draft_file
 from sdtui.form.facts import Look
 from sdtui.form.fields import LinesEditor, TextEditor
 from sdtui.form.sections import TITLES
+from sdtui.form.training import Act, Training
 from sdtui.screens.browse import Browse
 from support.console import SIZES, Driven, drive
 from support.forms import opened
@@ -224,6 +225,22 @@ async def _at_variables(driven: Driven, **variables: str) -> None:
         desk_of(driven.app).edit(f"env.{name}", value)
     await driven.press("f6", "f6", "f6", "f6", "enter", *["down"] * 6)
     await driven.until(lambda: getattr(driven.app.focused, "key", "") == "variable")
+
+
+def test_a_search_that_ends_while_the_form_goes_is_no_error() -> None:
+    """It arranges the settings from a worker, which may find their lines taken away already."""
+
+    async def story(driven: Driven) -> None:
+        await opened(driven, "demo")
+        await driven.press("f6", "f6", "f6", "f6", "f6")
+        await driven.until("set by env resolution")
+        training = driven.app.screen.query_one(Training)
+        await training.query(Act).remove()
+        training.draw()
+        await training.query_one("#training-words").remove()
+        training.draw()
+
+    drive(story)
 
 
 def test_a_variable_is_renamed_in_its_place() -> None:
